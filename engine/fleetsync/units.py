@@ -1,0 +1,43 @@
+"""Milliseconds, and how we round them.
+
+Spans end in `_ms`, instants in `_at_ms`; both are integers. An instant counts milliseconds since the Unix epoch, read
+from a clock that never goes back (see `clock`). Money and sizes are exact decimals carried as strings; they are never
+floats. Rounding always goes to the cautious side: a wait is rounded up.
+"""
+
+from decimal import Decimal
+
+SECOND_MS = 1_000
+MINUTE_MS = 60 * SECOND_MS
+HOUR_MS = 60 * MINUTE_MS
+DAY_MS = 24 * HOUR_MS
+
+ZERO = Decimal(0)
+
+
+def ms_from_s(seconds: float) -> int:
+    """Whole milliseconds that last at least `seconds`."""
+    return -int(-seconds * SECOND_MS // 1)
+
+
+def s_from_ms(span_ms: int) -> float:
+    """Seconds, for people and for asyncio's timers only; never stored."""
+    return span_ms / SECOND_MS
+
+
+def canonical(number: str | Decimal) -> str:
+    """One spelling for a decimal: no exponent, no trailing zeros, no minus zero (`"1.50" -> "1.5"`).
+
+    Raises:
+        ValueError: `number` is not a finite decimal.
+    """
+    try:
+        value = Decimal(number)
+    except ArithmeticError as error:
+        raise ValueError(f"not a decimal: {number!r}") from error
+    if not value.is_finite():
+        raise ValueError(f"not a finite decimal: {number!r}")
+    if value == ZERO:
+        return "0"
+    text = f"{value:f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
