@@ -56,9 +56,10 @@ class Exchange(Protocol):
     def lists(self, symbol: str) -> bool:
         """Whether the loaded markets have this unified symbol."""
 
-    async def ask(self, account_id: str, call: Call) -> tuple[Answer, tuple[Request, ...]]:
-        """Make one call, with as many requests as it has pages granted. `Answer.rows` is always given when answered:
-        comparing with the previous answer is the worker's work, by `fingerprint`.
+    async def ask(self, account_id: str, call: Call, *, full: bool) -> tuple[Answer, tuple[Request, ...]]:
+        """Make one call, with at most as many requests as it has pages granted.
+
+        An answer that equals this account's previous one to the same question carries `rows=None`, unless `full`.
         """
 
     async def close(self) -> None:

@@ -1,7 +1,8 @@
 """A tariff: what an exchange limits, and what each question costs in those limits. Pure data; a TOML file each.
 
-A *quota* admits `limit` units a `window_ms` within a scope. A call has a *cost*: an endpoint and a weight in each of the
-exchange's quotas that it touches. The operator's own cap (`calls_per_minute`) is not part of a tariff: it holds over all.
+A *quota* admits `limit` units a `window_ms` within a scope. A call has a *cost*: an endpoint and a weight in each of
+the exchange's quotas that it touches. The operator's own cap (`calls_per_minute`) is no part of a tariff: it holds over
+all.
 """
 
 from dataclasses import dataclass, field
