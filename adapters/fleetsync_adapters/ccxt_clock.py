@@ -1,0 +1,58 @@
+"""How far the exchange's clock is from ours, measured when the exchange complains, and followed in bounded steps."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from fleetsync.units import MINUTE_MS, SECOND_MS
+
+SAMPLES = 3
+MEASURE_AT_MOST_EVERY_MS = MINUTE_MS
+LARGEST_STEP_MS = 10 * MINUTE_MS  # a bad sample must not carry us off; a clock that is really off is reached in steps
+SLOWEST_SAMPLE_MS = 5 * SECOND_MS
+
+
+class ExchangeClock:
+    """Our clock, shifted to the exchange's."""
+
+    def __init__(self, now_ms: Callable[[], int]) -> None:
+        self.skew_ms = 0
+        self._now_ms = now_ms
+        self._measured_at_ms: int | None = None
+        self._measuring = asyncio.Lock()
+
+    def now_ms(self) -> int:
+        """The exchange's time, as far as we know it."""
+        return self._now_ms() + self.skew_ms
+
+    async def correct(self, fetch_time: Callable[[], Awaitable[int]]) -> bool:
+        """Measure the skew and follow it; at most once a minute, whoever asks.
+
+        Args:
+            fetch_time: Asks the exchange for its time, in milliseconds; may raise.
+
+        Returns:
+            Whether a measurement was made.
+        """
+        if self._measuring.locked():
+            return False
+        async with self._measuring:
+            now_ms = self._now_ms()
+            if self._measured_at_ms is not None and now_ms - self._measured_at_ms < MEASURE_AT_MOST_EVERY_MS:
+                return False
+            self._measured_at_ms = now_ms
+            samples: list[tuple[int, int]] = []  # round trip, skew
+            for _ in range(SAMPLES):
+                asked_at_ms = self._now_ms()
+                theirs_ms = await fetch_time()
+                took_ms = self._now_ms() - asked_at_ms
+                samples.append((took_ms, theirs_ms - (asked_at_ms + took_ms // 2)))
+            self.skew_ms = stepped(self.skew_ms, samples)
+            return True
+
+
+def stepped(skew_ms: int, samples: list[tuple[int, int]]) -> int:
+    """The new skew: towards the sample with the shortest round trip, by a bounded step; slow samples prove nothing."""
+    took_ms, measured_ms = min(samples)
+    if took_ms > SLOWEST_SAMPLE_MS:
+        return skew_ms
+    return skew_ms + max(-LARGEST_STEP_MS, min(LARGEST_STEP_MS, measured_ms - skew_ms))

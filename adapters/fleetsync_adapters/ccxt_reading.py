@@ -1,0 +1,92 @@
+"""What the ways to ask an exchange have in common: the names of its markets, and what one question brought."""
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from fleetsync.messages import Rows
+
+
+class BadBody(Exception):
+    """The exchange answered, and the answer is not what was asked for."""
+
+
+class UnknownSymbol(Exception):
+    """The loaded markets do not list a symbol: nothing was asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What one question brought: fields to compare it by, and its rows, parsed when somebody wants them.
+
+    `key` is None for a question that is not asked again and again (an order, fills): it is never compared.
+    """
+
+    key: Sequence[Any] | None
+    rows: Callable[[], Rows]
+    complete: bool
+
+    def digest(self) -> bytes:
+        """The key in 16 bytes, so that an account with a thousand orders keeps no more than an empty one."""
+        return hashlib.blake2b(orjson.dumps(self.key), digest_size=16).digest()
+
+
+class Markets:
+    """Names of markets, both ways; one for all views of a leader."""
+
+    def __init__(self, markets: Mapping[str, Mapping[str, Any]]) -> None:
+        """Take the contracts among ccxt's markets.
+
+        Raises:
+            BadBody: there are none.
+        """
+        self._ids = {symbol: str(market["id"]) for symbol, market in markets.items() if market.get("contract")}
+        if not self._ids:
+            raise BadBody("no contracts among the markets")
+        self._symbols = {market_id: symbol for symbol, market_id in self._ids.items()}
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def __contains__(self, symbol: str) -> bool:
+        return symbol in self._ids
+
+    def id_of(self, symbol: str) -> str:
+        """The exchange's id of a unified symbol.
+
+        Raises:
+            UnknownSymbol: the markets do not list it.
+        """
+        try:
+            return self._ids[symbol]
+        except KeyError:
+            raise UnknownSymbol(f"{symbol!r} is not listed") from None
+
+    def symbol_of(self, market_id: str) -> str:
+        """The unified symbol of an id. A market that is younger than the list keeps its id: its rows are not lost."""
+        return self._symbols.get(market_id, market_id)
+
+
+def list_of(body: Any) -> list[Mapping[str, Any]]:
+    """The body as a list of rows.
+
+    Raises:
+        BadBody: it is none.
+    """
+    if not isinstance(body, list) or not all(isinstance(row, Mapping) for row in body):
+        raise BadBody(f"a list was due, {type(body).__name__} came")
+    return body
+
+
+def mapping_of(body: Any) -> Mapping[str, Any]:
+    """The body as one row.
+
+    Raises:
+        BadBody: it is none.
+    """
+    if not isinstance(body, Mapping):
+        raise BadBody(f"one row was due, {type(body).__name__} came")
+    return body
