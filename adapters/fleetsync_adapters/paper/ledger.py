@@ -113,6 +113,11 @@ class Ledger:
             if status in {418, 429}:
                 self._refused[self._names[self._ip[index]], status] += 1
 
+    def amend(self, number: int, before: int, status: int) -> None:
+        """A request that was settled with `before` turns out to end with `status`."""
+        self.by_status[before] -= 1
+        self.settle(number, status)
+
     def rows(self, after: int = -1, limit: int = 1000, account: int | None = None) -> list[LedgerRow]:
         """Rows numbered above `after` that are still kept, oldest first."""
         found: list[LedgerRow] = []
