@@ -230,8 +230,9 @@ def _http_url(value: Any) -> str:
 
 
 def _toml_name(value: object) -> str:
-    names = {dict: "table", list: "list", type(None): "blank"}
-    return names.get(type(value), "date or time")
+    if isinstance(value, dict):
+        return "table"
+    return "list" if isinstance(value, list) else "date or time"
 
 
 NAME = Kind(f"a text of 1 to {LONGEST_NAME} printable characters without blanks around it", name_of)

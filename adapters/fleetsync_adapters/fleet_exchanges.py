@@ -6,7 +6,9 @@ from typing import Any
 
 from fleetsync.config import Settings
 from fleetsync.model import Surface
+from fleetsync.units import DAY_MS
 from fleetsync_adapters.fleet_checks import (
+    FLAG,
     NAME,
     URL,
     Key,
@@ -38,8 +40,7 @@ class ExchangeConfig:
     proxies: Mapping[str, str] = field(default_factory=dict, repr=False)  # by egress; "": that egress has no proxy
     options: Mapping[str, Any] = field(default_factory=dict)  # for the exchange's client
     overrides: Mapping[str, Any] = field(default_factory=dict)
-    """For `tariffs.load_tariff`: `{"quotas": {name: {"limit": n, "window_ms": n}}, "costs": {question: {quota: n}},
-    "surfaces": [word, ...]}`, each part only where the file has it."""
+    """For `tariffs.load_tariff`, in its shape; only what the file has."""
 
 
 def _surfaces(value: Any) -> tuple[Surface, ...]:
@@ -74,19 +75,26 @@ _KEYS = {
     "call_timeout_s": Key("call_timeout_ms", seconds_kind()),
     "surfaces": Key("surfaces", Kind(f"a list of {', '.join(_SYNCED)}, each at most once", _surfaces)),
     "options": Key("options", Kind("a table of plain values, no credential among them", _options, private=True)),
+    "positions_show_orders": Key("positions_show_orders", FLAG),
+    "order_retention_s": Key("order_retention_ms", seconds_kind()),
     "quotas": Key("quotas", _TABLES),
     "costs": Key("costs", _TABLES),
+    "page_rows": Key("page_rows", _TABLES),
     "egress": Key("egress", _TABLES),
 }
 _QUOTA_KEYS = {
     "limit": Key("limit", count_kind(1, 1_000_000_000)),
-    "window_ms": Key("window_ms", count_kind(1, 86_400_000)),
+    "window_ms": Key("window_ms", count_kind(1, DAY_MS)),
+    "aligned": Key("aligned", FLAG),
 }
+_COST_KEYS = {"weights": Key("weights", _TABLES, required=True)}
+_PAGE_KEYS = {surface.value: Key(surface.value, count_kind(1, 1_000_000)) for surface in Surface}
+_FACTS = ("positions_show_orders", "order_retention_ms")
 _EGRESS_KEYS = {
     "proxy": Key("proxy", URL),
     "proxy_env": Key("proxy_env", VARIABLE),
 }
-_WEIGHT = count_kind(0, 1_000_000)
+_WEIGHT = count_kind(1, 1_000_000)
 
 
 def read_exchanges(tables: object, file: str, settings: Settings, accounts: Accounts) -> dict[str, ExchangeConfig]:
@@ -116,7 +124,7 @@ def read_exchanges(tables: object, file: str, settings: Settings, accounts: Acco
 
 
 def _exchange(exchange: str, fields: dict[str, Any], place: Place, accounts: Accounts) -> ExchangeConfig:
-    overrides: dict[str, Any] = {}
+    overrides: dict[str, Any] = {name: fields.pop(name) for name in _FACTS if name in fields}
     if quotas := fields.pop("quotas", None):
         overrides["quotas"] = {
             name: read_keys(table, _QUOTA_KEYS, _inner(place, "quotas", name), accounts.problems)
@@ -126,6 +134,8 @@ def _exchange(exchange: str, fields: dict[str, Any], place: Place, accounts: Acc
         overrides["costs"] = {
             name: _cost(table, _inner(place, "costs", name), accounts) for name, table in costs.items()
         }
+    if page_rows := fields.pop("page_rows", None):
+        overrides["page_rows"] = read_keys(page_rows, _PAGE_KEYS, _inner(place, "page_rows"), accounts.problems)
     if surfaces := fields.get("surfaces"):
         overrides["surfaces"] = [surface.value for surface in surfaces]
     proxies = {
@@ -135,16 +145,16 @@ def _exchange(exchange: str, fields: dict[str, Any], place: Place, accounts: Acc
     return ExchangeConfig(exchange, proxies=proxies, overrides=overrides, **fields)
 
 
-def _inner(place: Place, part: str, name: str) -> Place:
-    return Place(place.file, f"{place.table}.{part}.{shown_key(name)}")
+def _inner(place: Place, *path: str) -> Place:
+    return Place(place.file, ".".join((place.table, *map(shown_key, path))))
 
 
-def _cost(table: object, place: Place, accounts: Accounts) -> dict[str, int]:
+def _cost(table: object, place: Place, accounts: Accounts) -> dict[str, Any]:
     """Weights by quota; whether those quotas exist is the tariff's to say."""
-    weights = table if isinstance(table, dict) else {}
-    if not weights:
-        accounts.problems.add(place.at(), "must be a table of quota names and weights")
-    return read_keys(weights, {name: Key(name, _WEIGHT) for name in weights}, place, accounts.problems)
+    fields = read_keys(table, _COST_KEYS, place, accounts.problems)
+    weights = fields.get("weights", {})
+    keys = {name: Key(name, _WEIGHT) for name in weights}
+    return {"weights": read_keys(weights, keys, _inner(place, "weights"), accounts.problems)}
 
 
 def _proxy(egress: str, table: object, place: Place, accounts: Accounts) -> str:

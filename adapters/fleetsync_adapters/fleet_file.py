@@ -1,4 +1,4 @@
-"""The fleet file: what to keep in sync, on which exchanges, within which budget. TOML; see `fleet.example.toml`.
+"""The fleet file: what to keep in sync, on which exchanges, within which budget. TOML.
 
 Everything wrong with it is found in one reading and told with file, key and what is allowed. Secrets never stand in it:
 accounts name environment variables.
@@ -36,7 +36,7 @@ from fleetsync_adapters.fleet_tables import Table, open_table
 MOST_BYTES = 8 * 1024**2  # some 50,000 robots; larger fleets are rows of a file of their own
 _TOP_KEYS = ("budget", "cadence", "proof", "engine", "store", "exchanges", "accounts", "accounts_file", "robots",
              "robots_file")
-_SECTIONS = {
+SECTIONS = {
     "budget": ("calls_per_minute", "urgent_share", "grant_valid_ms", "network_jitter_ms"),
     "cadence": ("holding_ms", "working_ms", "flat_ms", "jitter", "mode", "spend", "floor_ms", "holding_ceiling_ms",
                 "flat_ceiling_ms"),
@@ -146,7 +146,7 @@ def _table(document: Mapping[str, Any], key: str, name: str, problems: Problems)
 def _settings(document: Mapping[str, Any], name: str, problems: Problems) -> tuple[Settings, Path | None]:
     """The settings, and the store's file if one is named; the defaults where something is wrong."""
     found: dict[str, Any] = {}
-    for section in _SECTIONS:
+    for section in SECTIONS:
         if section in document:
             place = Place(name, section)
             found |= read_keys(document[section], setting_keys(section), place, problems)
@@ -172,7 +172,7 @@ def _settings(document: Mapping[str, Any], name: str, problems: Problems) -> tup
 def setting_keys(section: str) -> dict[str, Key]:
     """The keys of one table of settings; a field `flat_ms` of `Settings` is the key `flat_s`, in seconds."""
     defaults = {entry.name: entry.default for entry in fields(Settings)}
-    names = _SECTIONS[section]
+    names = SECTIONS[section]
     keys = {_toml_key(name): Key(name, _KINDS.get(name) or _kind_of(name, defaults[name])) for name in names}
     if section == "store":
         keys["path"] = Key("path", NAME)
