@@ -37,8 +37,8 @@ async def read_binance(client: Any, call: Call, markets: Markets, now_ms: Callab
     if market_id and any(row["symbol"] != market_id for row in raw):
         raise BadBody("rows of another symbol")
     return Reading(
-        key=sorted(key(row) for row in raw),
-        rows=lambda: tuple(parse(row, markets.symbol_of) for row in raw),
+        key=sorted({key(row) for row in raw}),
+        rows=lambda: tuple(dict.fromkeys(parse(row, markets.symbol_of) for row in raw)),  # a row told twice is one row
         complete=True,
     )
 

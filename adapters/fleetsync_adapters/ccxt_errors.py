@@ -112,6 +112,12 @@ def broken_body(words: str) -> Exception:
     return error
 
 
+def order_not_found() -> Exception:
+    """The error to raise where an exchange tells so by an empty list."""
+    error: Exception = ccxt.OrderNotFound("the list is empty")
+    return error
+
+
 def detail_of(
     error: BaseException, *, endpoint: str, status: int, code: str, words: str, secrets: Iterable[str]
 ) -> str:

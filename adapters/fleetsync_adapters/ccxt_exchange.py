@@ -16,9 +16,11 @@ from fleetsync_adapters.ccxt_binance import read_binance
 from fleetsync_adapters.ccxt_clock import ExchangeClock
 from fleetsync_adapters.ccxt_errors import detail_of, fault_of, scrubbed
 from fleetsync_adapters.ccxt_leader import make_leader, make_view
+from fleetsync_adapters.ccxt_paged import PagedReader
 from fleetsync_adapters.ccxt_reading import BadBody, Markets, Reading, UnknownSymbol
 from fleetsync_adapters.ccxt_session import CURRENT, Meter, MeteredSession, Prices
 from fleetsync_adapters.ccxt_unified import read_unified
+from fleetsync_adapters.ccxt_wires import WIRES, Wire
 from fleetsync_adapters.tariffs import load_tariff
 
 _STARTED_MS = time.time_ns() // 1_000_000 - time.monotonic_ns() // 1_000_000
@@ -58,7 +60,8 @@ class CcxtExchange:
         self._tariff: Tariff = spec.tariff or load_tariff(spec.exchange)
         self._now_ms = now_ms
         self._clock = ExchangeClock(now_ms)
-        self._read: Callable[..., Awaitable[Reading]] = read_binance if spec.exchange in _RAW else read_unified
+        self._wire = WIRES.get(spec.exchange)
+        self._read: Callable[..., Awaitable[Reading]] = _reader(spec.exchange, self._wire)
         self._prices: dict[str, Prices] = {}
         self._seats: dict[str, _Seat] = {}
         self._session: MeteredSession | None = None
@@ -77,7 +80,8 @@ class CcxtExchange:
             if self._leader is None:
                 self._session = self._new_session()
                 self._leader = make_leader(self._spec, self._session, self._clock.now_ms)
-            markets = Markets(await self._leader.load_markets(True))  # noqa: FBT003  ccxt's signature
+            listed = await self._leader.load_markets(True)  # noqa: FBT003  ccxt's signature
+            markets = Markets(listed, self._wire.settle if self._wire else "")
         except Exception as error:  # noqa: BLE001  the port: whatever happened is a fault in the answer
             return self._failed(call, meter, error, ()), meter.requests()
         finally:
@@ -173,7 +177,8 @@ class CcxtExchange:
         prices = self._prices.get(asked)
         if prices is None:
             cost = self._tariff.costs.get(asked) or self._tariff.costs.get(call.surface.value)
-            prices = self._prices[asked] = Prices(self._tariff, cost)
+            requests = self._wire.market_requests if self._wire and call.surface is Surface.MARKETS else 1
+            prices = self._prices[asked] = Prices(self._tariff, cost, requests)
         return Meter(prices, by_ccxt=not self._tariff.exact)
 
     def _as_of(self, meter: Meter) -> int:
@@ -188,6 +193,12 @@ class CcxtExchange:
             now_ms=self._now_ms,
             ssl_context=None if plain else ssl.create_default_context(cafile=certifi.where()),
         )
+
+
+def _reader(exchange: str, wire: Wire | None) -> Callable[..., Awaitable[Reading]]:
+    if exchange in _RAW:
+        return read_binance
+    return PagedReader(wire) if wire else read_unified
 
 
 def _secrets(account: Account) -> tuple[str, ...]:

@@ -27,6 +27,14 @@ _SILENT: dict[str, Any] = {
 OPTIONS: dict[str, dict[str, Any]] = {
     "binance": {"fetchMarkets": {"types": ["linear"]}},
     "binanceusdm": {"fetchMarkets": {"types": ["linear"]}},
+    "okx": {"fetchMarkets": {"types": ["swap"]}},
+    "bybit": {"fetchMarkets": {"types": ["linear"]}},
+    "bitget": {"fetchMarkets": {"types": ["swap"]}, "uta": False},
+    "gate": {
+        "fetchMarkets": {"types": ["swap"]},
+        "swap": {"fetchMarkets": {"settlementCurrencies": ["usdt"]}},
+        "unifiedAccount": False,
+    },
 }
 
 # What a dict that is no error must hold, by exchange: `{}` or half a body would otherwise read as "nothing there".

@@ -14,6 +14,10 @@ class BadBody(Exception):
     """The exchange answered, and the answer is not what was asked for."""
 
 
+class Unsupported(Exception):
+    """The exchange cannot be asked that: nothing was sent."""
+
+
 class UnknownSymbol(Exception):
     """The loaded markets do not list a symbol: nothing was asked."""
 
@@ -37,13 +41,17 @@ class Reading:
 class Markets:
     """Names of markets, both ways; one for all views of a leader."""
 
-    def __init__(self, markets: Mapping[str, Mapping[str, Any]]) -> None:
-        """Take the contracts among ccxt's markets.
+    def __init__(self, markets: Mapping[str, Mapping[str, Any]], settle: str = "") -> None:
+        """Take the contracts among ccxt's markets; those of one settle coin, where one is named.
 
         Raises:
             BadBody: there are none.
         """
-        self._ids = {symbol: str(market["id"]) for symbol, market in markets.items() if market.get("contract")}
+        self._ids = {
+            symbol: str(market["id"])
+            for symbol, market in markets.items()
+            if market.get("contract") and settle in {"", market.get("settle")}
+        }
         if not self._ids:
             raise BadBody("no contracts among the markets")
         self._symbols = {market_id: symbol for symbol, market_id in self._ids.items()}

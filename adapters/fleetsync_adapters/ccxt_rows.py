@@ -123,7 +123,11 @@ def binance_fill(row: Row, name: Name) -> Fill:
 def unified_position(row: Row) -> Position:
     """One of ccxt's positions; its contracts are already unsigned on most exchanges."""
     size = canonical(row["contracts"])
-    side = row["side"] if row["side"] in {"long", "short"} else ("short" if size.startswith("-") else "long")
+    side = row["side"]
+    if side not in {"long", "short"}:
+        if size != "0" and not size.startswith("-"):
+            raise ValueError("a position without a side")
+        side = "short" if size.startswith("-") else "long"
     return Position(
         symbol=_text(row["symbol"]),
         side=side,

@@ -91,10 +91,11 @@ class Prices:
 
     __slots__ = ("_by_endpoint", "_own", "_own_weight")
 
-    def __init__(self, tariff: Tariff, own: Cost | None) -> None:
+    def __init__(self, tariff: Tariff, own: Cost | None, requests: int = 1) -> None:
+        """Price the requests of one question; `requests` is how many of them its cost is for."""
         self._by_endpoint = {cost.endpoint: weight_of(cost) for cost in tariff.costs.values()} if tariff.exact else {}
         self._own = own.endpoint if own else ""
-        self._own_weight = weight_of(own) if own else 1
+        self._own_weight = max(1, weight_of(own) // requests) if own else 1
 
     def of(self, method: str, path: str) -> tuple[str, int]:
         """The endpoint's name in the tariff (its path as sent where it has none) and the weight."""

@@ -1,14 +1,20 @@
-"""How any other exchange is asked: ccxt's unified methods, with what is special about one exchange as data."""
+"""How an exchange without a wire is asked: ccxt's unified methods, as they are.
+
+How many rows a page of such an exchange holds is not known here, so a list whose length is a usual page size is taken
+for a page and not for the whole: it is partial, and closes nothing.
+"""
 
 from collections.abc import Callable
 from typing import Any
 
 import orjson
 
-from fleetsync.messages import Call
-from fleetsync.model import Position, Surface
+from fleetsync.messages import Call, Rows
+from fleetsync.model import Surface
 from fleetsync_adapters import ccxt_rows as rows
-from fleetsync_adapters.ccxt_reading import BadBody, Markets, Reading, UnknownSymbol, list_of
+from fleetsync_adapters.ccxt_reading import BadBody, Markets, Reading, list_of, mapping_of
+
+USUAL_PAGES = frozenset({10, 20, 25, 30, 40, 50, 60, 100, 200, 250, 300, 500, 1000})
 
 
 async def read_unified(client: Any, call: Call, markets: Markets, _now_ms: Callable[[], int]) -> Reading:
@@ -18,13 +24,36 @@ async def read_unified(client: Any, call: Call, markets: Markets, _now_ms: Calla
         BadBody: the answer is not what was asked for.
         Exception: whatever ccxt raises.
     """
-    if call.symbol and call.symbol not in markets:
-        raise UnknownSymbol(f"{call.symbol!r} is not listed")
+    if call.symbol:
+        markets.id_of(call.symbol)
     symbol = call.symbol or None
+    found: Rows
     match call.surface:
         case Surface.POSITIONS:
-            found = list_of(await client.fetch_positions([symbol] if symbol else None))
-            positions: tuple[Position, ...] = tuple(rows.unified_position(row) for row in found)
-            return Reading(sorted(orjson.dumps(p) for p in positions), lambda: positions, complete=True)
+            raw = list_of(await client.fetch_positions([symbol] if symbol else None))
+            found = tuple(rows.unified_position(row) for row in raw)
+        case Surface.ORDERS | Surface.CONDITIONAL:
+            params = {"trigger": True} if call.surface is Surface.CONDITIONAL else {}
+            raw = list_of(await client.fetch_open_orders(symbol, None, None, params))
+            found = tuple(rows.unified_order(row, conditional=bool(params)) for row in raw)
+        case Surface.FILLS:
+            raw = list_of(await client.fetch_my_trades(symbol, call.since_ms or None))
+            fills = tuple(sorted((rows.unified_fill(row) for row in raw), key=lambda fill: (fill.at_ms, fill.id)))
+            return Reading(None, lambda: fills, complete=len(raw) not in USUAL_PAGES)
         case _:
-            raise BadBody(f"{call.surface.value} is no question for an account")
+            return await _order(client, call)
+    key = sorted(orjson.dumps(row).decode() for row in found)
+    return Reading(key, lambda: found, complete=len(raw) not in USUAL_PAGES)
+
+
+async def _order(client: Any, call: Call) -> Reading:
+    params: dict[str, Any] = {"trigger": True} if call.conditional else {}
+    if not call.order_id:
+        params["clientOrderId"] = call.client_id
+    row = mapping_of(await client.fetch_order(call.order_id or None, call.symbol, params))
+    order = rows.unified_order(row, conditional=call.conditional)
+    if call.order_id and order.id != call.order_id:
+        raise BadBody("another order than was asked for")
+    if not call.order_id and order.client_id != call.client_id:
+        raise BadBody("another order than was asked for")
+    return Reading(None, lambda: (order,), complete=True)
