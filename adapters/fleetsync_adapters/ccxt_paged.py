@@ -74,10 +74,8 @@ class PagedReader:
         if call.surface is Surface.POSITIONS:
             found = dict.fromkeys(self._position(client, row, market) for row, market in pairs)
             return tuple(position for position in found if call.symbol in {"", position.symbol})
-        orders = {
-            _field(row, listing.names.id): _order(client, row, listing.names, market, conditional) for row, market in pairs
-        }
-        return tuple(orders.values())
+        orders = (_order(client, row, listing.names, market, conditional) for row, market in pairs)
+        return tuple({order.id: order for order in orders}.values())
 
     def _position(self, client: Any, row: Row, market: Any) -> Position:
         position = rows.unified_position(client.parse_position(row, market))
