@@ -19,3 +19,13 @@
 
 A file imports only from the lines above it. Start reading at `engine.Engine.run`, then `core.Core`.
 """
+
+from fleetsync.config import Settings
+from fleetsync.engine import Engine
+from fleetsync.errors import FleetsyncError
+from fleetsync.model import Account, Change, Robot, Secret
+from fleetsync.ports import ExchangeSpec
+from fleetsync.report import RobotState, Status
+
+__all__ = ["Account", "Change", "Engine", "ExchangeSpec", "FleetsyncError", "Robot", "RobotState", "Secret", "Settings",
+           "Status"]

@@ -116,6 +116,8 @@ class ProcessCrew:
         self._starting = asyncio.Semaphore(os.cpu_count() or 1)
         launched: list[asyncio.Future[None]] = [loop.create_future() for _ in self._processes]
         self._keepers = [loop.create_task(self._keep(worker, mark)) for worker, mark in enumerate(launched)]
+        for keeper in self._keepers:
+            keeper.add_done_callback(self._check_keeper)
         every = loop.create_task(_all(launched))
         await asyncio.wait({every, self.failed}, return_when=asyncio.FIRST_COMPLETED)
         every.cancel()
@@ -160,19 +162,19 @@ class ProcessCrew:
             async with self._starting:
                 process = self._processes[worker] = WorkerProcess(self._deliver, self._clock, self._unsent_max)
                 reason = await process.start(self._hello(worker), launched)
-            was_up, up_at_ms = process.is_up, self._clock.now_ms()
+            up_at_ms = self._clock.now_ms()
+            if process.was_up:
+                self._start_failures = 0
             reason = await process.end(reason or await process.watch(self._settings.worker_silence_ms))
             self._processes[worker] = None
             if not self._is_kept():
                 return
             log.warning("worker %d %s", worker, reason)
-            if was_up:
-                self._start_failures = 0
+            if process.was_up:
                 self._deliver([WorkerLost(worker, reason)])
+                pause_ms = 0 if self._clock.now_ms() - up_at_ms >= STEADY_MS else pause_ms
             else:
                 self._count_failure(reason, process.exit_code)
-            if was_up and self._clock.now_ms() - up_at_ms >= STEADY_MS:
-                pause_ms = 0
             await asyncio.sleep(s_from_ms(pause_ms))
             pause_ms = min(max(RESPAWN_MS, 2 * pause_ms), self._respawn_max_ms)
 
@@ -184,15 +186,22 @@ class ProcessCrew:
 
     def _count_failure(self, reason: str, exit_code: int | None) -> None:
         self._start_failures += 1
-        if self.failed.done():
-            return
         if exit_code == _NO_GUARD_EXIT:
-            self.failed.set_exception(CrewLost(_NO_GUARD, hint=_GUARD_HINT))
+            self._fail(CrewLost(_NO_GUARD, hint=_GUARD_HINT))
         elif self._start_failures >= START_FAILURES:
-            self.failed.set_exception(CrewLost(
+            self._fail(CrewLost(
                 f"{self._start_failures} worker processes in a row ended before they were up; the last one {reason}",
                 hint="their own words stand above, on standard error"))
-        if self.failed.done():
+
+    def _check_keeper(self, keeper: asyncio.Task[None]) -> None:
+        if not keeper.cancelled() and (error := keeper.exception()):
+            lost = CrewLost(f"worker processes cannot be kept: {error}")
+            lost.__cause__ = error
+            self._fail(lost)
+
+    def _fail(self, error: CrewLost) -> None:
+        if not self.failed.done():
+            self.failed.set_exception(error)
             self.failed.exception()  # whoever awaits it is told; asyncio need not complain when nobody does
 
 

@@ -53,6 +53,7 @@ class Answer:
     rows: Rows | None = None
     fault: Fault | None = None
     detail: str = ""  # for people: the exchange's words, stripped of secrets
+    retry_after_ms: int = 0  # on RATE_LIMITED and BANNED: how long the exchange asks us to stay away; 0: not said
 
     @property
     def unchanged(self) -> bool:

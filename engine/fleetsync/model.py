@@ -109,6 +109,7 @@ class Position:
     size: str
     entry_price: str
     updated_at_ms: int  # the exchange's own instant; 0 where it gives none
+    hedged: bool = False  # the account keeps long and short apart; else a position of one side replaces the other
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,8 +148,8 @@ class Fill:
 class Change:
     """A proven difference, committed under a number without gaps.
 
-    `before` and `after` hold a `Position` or an `Order` as plain dicts; None means "not there". Replaying `after` by
-    `key` from number 1 rebuilds the state.
+    `before` and `after` hold a `Position` or an `Order` as plain dicts; None means "not there". Replaying from number 1
+    (take out `before`, put in `after` unless it has ended) rebuilds the state.
     """
 
     number: int
@@ -157,7 +158,7 @@ class Change:
     robots: tuple[str, ...]  # whom it concerns; several where a position is shared
     kind: str  # see `reconcile`: "position_opened", "order_ended", ...
     key: str  # "position:long", "order:8389765"
-    cause: str  # "event", "order", "external", "liquidation", "first_sight", "retention"
+    cause: str  # "event", "robot", "fill", "external", "liquidation", "first_sight", "retention"
     before: dict[str, Any] | None
     after: dict[str, Any] | None
     evidence: dict[str, Any]  # {"surfaces": [...], "orders": [...], "trades": [...], "reads": n}

@@ -99,6 +99,15 @@ class Loaded:
     freezes: dict[str, int] = field(default_factory=dict)
     last_change: int = 0
 
+    def by_account(self) -> "dict[str, tuple[list[Position], list[Order]]]":
+        """Positions and orders of each account."""
+        books: dict[str, tuple[list[Position], list[Order]]] = {}
+        for (account, _, _), position in self.positions.items():
+            books.setdefault(account, ([], []))[0].append(position)
+        for (account, _), order in self.orders.items():
+            books.setdefault(account, ([], []))[1].append(order)
+        return books
+
 
 class Store(Protocol):
     """The durable state. All methods block; the engine calls `commit` from one writer thread, one batch at a time.

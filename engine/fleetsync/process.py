@@ -151,6 +151,11 @@ class WorkerProcess:
         """Whether it takes work."""
         return self._up.done() and not self._exited.done() and not self._link.closed.done()
 
+    @property
+    def was_up(self) -> bool:
+        """Whether it ever took work, and said so."""
+        return self._up.done()
+
     async def start(self, hello: Hello, launched: asyncio.Future[None]) -> str:
         """Start it (`launched` tells) and wait until it is up; gives the reason where the process cannot tell it."""
         try:
@@ -185,6 +190,7 @@ class WorkerProcess:
         self.kill()
         await _wait(KILLED_MS, self._exited)
         self._link.cut()
+        await asyncio.sleep(0)  # asyncio closes the socket in the loop's next turn
         how = self._bury()
         return reason or self._link.closed.result() or how
 

@@ -37,6 +37,8 @@ log = logging.getLogger(__name__)
 
 MARGIN_MS = 1 * SECOND_MS
 """An exchange has this much beyond its own deadline to say that it met it, before we do."""
+OPEN_REQUESTS = 12
+"""The most requests any exchange needs to load its markets; opening may take as many deadlines."""
 CLOSE_MS = 1 * SECOND_MS
 """How long cancelled calls may take to end, and an exchange to close."""
 
@@ -133,13 +135,13 @@ class Worker:
             return self._expired(call, "the account's pace left it no room")
         if self._clock.now_ms() > job.send_by_ms or self._draining:
             return self._expired(call, "the worker is ending" if self._draining else "")
-        return await self._guarded(spec, call, lambda: exchange.ask(job.account, call, full=job.full))
+        return await self._guarded(spec, call, call.pages, lambda: exchange.ask(job.account, call, full=job.full))
 
-    async def _guarded(self, spec: ExchangeSpec, call: Call,
+    async def _guarded(self, spec: ExchangeSpec, call: Call, requests_max: int,
                        ask: Callable[[], Coroutine[Any, Any, Brought]]) -> Brought:
         """Run a call so that it ends in time, and with an answer, whatever the exchange's code does."""
         sent_at_ms = self._clock.now_ms()
-        span_ms = spec.call_timeout_ms * call.pages + MARGIN_MS
+        span_ms = spec.call_timeout_ms * requests_max + MARGIN_MS
         try:
             async with asyncio.timeout(s_from_ms(span_ms)):
                 answer, requests = await ask()
@@ -181,7 +183,7 @@ class Worker:
         self._made[key] = exchange
         if self._clock.now_ms() > job.send_by_ms or self._draining:
             return self._expired(call, "")
-        answer, requests = await self._guarded(spec, call, exchange.open)
+        answer, requests = await self._guarded(spec, call, OPEN_REQUESTS, exchange.open)
         if answer.fault is None:
             self._open[key] = exchange
             for known in self._accounts.values():

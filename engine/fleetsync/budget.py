@@ -1,0 +1,200 @@
+"""The budget: every quota's ledger in one place. A request is granted whole, or deferred with the instant to ask again.
+
+A ledger is a token bucket kept as one instant, the theoretical arrival time of GCRA: a unit moves it on by one emission
+interval, and units are admitted while it is at most a burst ahead of now. A bucket of burst `b` and rate `r` admits at
+most `b + r*T` units in any span T, so for a quota of `L` in `W` we set
+
+    r = (L - b) / (W + J)      J = how late a granted call may leave, plus how differently two requests may travel
+
+and no window of W holds more than L *where the exchange counts*, wherever that window starts. The price is b/L + J/W of
+the quota (2-3 %). A ledger starts empty: what an earlier run of ours spent in the last window is thereby allowed for.
+
+Urgent work (events, forced syncs, open questions) may use the whole burst; scheduled work leaves it `urgent_share`.
+"""
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from fleetsync.config import Settings
+from fleetsync.tariff import Quota, Scope
+from fleetsync.units import MINUTE_MS
+
+OPERATOR = "operator"  # the ledger of the operator's own cap, over all exchanges
+_BURST_SHARE = 100  # a bucket holds at least a hundredth of its quota
+_ROLLOVER_SKEW_MS = 250  # how far our clock and the exchange's may differ at the edge of an aligned window
+_FOREIGN_MARGIN = 1.25  # other programs' use is expected to go on at up to this multiple
+
+
+@dataclass(frozen=True, slots=True)
+class Deferral:
+    """Not now: which ledger is in the way, and when to ask again."""
+
+    ledger: "Ledger | None"  # None: it is not a quota but the route's circuit
+    at_ms: int
+
+
+class Ledger:
+    """One quota within one scope: how much of it is spent, exactly, in microseconds of theoretical arrival time."""
+
+    __slots__ = ("aligned", "burst", "emission_us", "foreign", "foreign_before", "frozen_until_ms", "granted", "key",
+                 "limit", "recent", "reserve", "seen_sent_at_ms", "seen_used", "slack_ms", "tat_us", "window_index",
+                 "window_ms", "window_own")
+
+    def __init__(self, key: str, quota: Quota, *, biggest: int, settings: Settings, now_ms: int) -> None:
+        self.key = key
+        self.window_ms = quota.window_ms
+        self.aligned = quota.aligned
+        self.slack_ms = settings.grant_valid_ms + settings.network_jitter_ms
+        self.granted = 0
+        self.frozen_until_ms = 0
+        self.foreign = self.foreign_before = 0
+        self.window_index = now_ms // quota.window_ms
+        self.window_own = 0
+        self.seen_used = -1
+        self.seen_sent_at_ms = 0
+        self.recent: deque[tuple[int, int]] = deque()  # (granted at, units), kept for ledgers the exchange reports on
+        self.tat_us = now_ms * 1000
+        self.emission_us = 0
+        self.set_limit(quota.limit, biggest, settings.urgent_share, now_ms)
+        self.tat_us = now_ms * 1000 + self.burst * self.emission_us  # empty
+
+    def set_limit(self, limit: int, biggest: int, urgent_share: float, now_ms: int) -> None:
+        """Change the quota; what was spent stays spent, so the change itself makes no burst."""
+        self.limit = limit
+        # One unit at least must come from the rate: a bucket as large as its quota could be emptied twice in a window.
+        most = max(limit - 1, 1)
+        scheduled = min(max(biggest, limit // _BURST_SHARE, 1), most)
+        self.reserve = min(int(-(-scheduled * urgent_share // (1 - urgent_share))), most - scheduled)
+        self.burst = scheduled + self.reserve
+        self._set_rate(now_ms)
+
+    def _set_rate(self, now_ms: int) -> None:
+        """Take on the rate that the limit leaves us; the bucket keeps its level in units, not in time."""
+        foreign = int(max(self.foreign, self.foreign_before) * _FOREIGN_MARGIN)
+        ours = max(self.limit - self.burst - foreign, 1)
+        emission_us = -(-(self.window_ms + self.slack_ms) * 1000 // ours)
+        if self.emission_us and emission_us != self.emission_us:
+            owed_us = max(self.tat_us - now_ms * 1000, 0)
+            self.tat_us = now_ms * 1000 - (-owed_us * emission_us // self.emission_us)
+        self.emission_us = emission_us
+
+    def opens_at_ms(self, units: int, now_ms: int, *, urgent: bool) -> int:
+        """The first instant, now or later, at which `units` would be admitted."""
+        if now_ms < self.frozen_until_ms:
+            return self.frozen_until_ms
+        room = self.burst if urgent else self.burst - self.reserve
+        ahead_us = max(self.tat_us, now_ms * 1000) + (units - max(room, units)) * self.emission_us
+        opens_at_ms = max(now_ms, -(-ahead_us // 1000))
+        if self.seen_used >= 0 and opens_at_ms == now_ms and not self._room_in_window(units, now_ms):
+            return (now_ms // self.window_ms + 1) * self.window_ms + _ROLLOVER_SKEW_MS
+        return opens_at_ms
+
+    def charge(self, units: int, now_ms: int) -> None:
+        """Spend `units` now, whether or not there was room (what was sent is spent)."""
+        self.tat_us = max(self.tat_us, now_ms * 1000) + units * self.emission_us
+        self.granted += units
+        if self.aligned:
+            self._roll(now_ms)
+            self.window_own += units
+            if self.seen_used >= 0:
+                self.recent.append((now_ms, units))
+
+    def freeze(self, until_ms: int) -> None:
+        """Admit nothing before `until_ms`; the bucket is empty then, so work resumes at its rate and not as a herd."""
+        if until_ms > self.frozen_until_ms:
+            self.frozen_until_ms = until_ms
+            self.tat_us = max(self.tat_us, until_ms * 1000 + self.burst * self.emission_us)
+
+    def observe(self, used: int, sent_at_ms: int, now_ms: int) -> None:
+        """The exchange's own counter of this window, read from the answer to a request of ours sent at `sent_at_ms`.
+
+        What it counts beyond our own calls is other programs' use of the same limit; our share shrinks by it at once.
+        """
+        if not self.aligned:
+            return
+        self._roll(now_ms)
+        if sent_at_ms // self.window_ms != self.window_index or sent_at_ms < self.seen_sent_at_ms:
+            return  # it speaks of a window that is over, or is older than what we know
+        self.seen_used, self.seen_sent_at_ms = used, sent_at_ms
+        while self.recent and self.recent[0][0] <= sent_at_ms - self.slack_ms:
+            self.recent.popleft()
+        self.foreign = max(used - self.window_own, 0)
+        self._set_rate(now_ms)
+
+    def _roll(self, now_ms: int) -> None:
+        index = now_ms // self.window_ms
+        if index != self.window_index:
+            self.foreign_before = self.foreign if index == self.window_index + 1 else 0
+            self.window_index, self.window_own, self.foreign = index, 0, 0
+            self.seen_used = 0 if self.seen_used >= 0 else -1
+            self.seen_sent_at_ms = 0
+            self.recent.clear()
+            self._set_rate(now_ms)
+
+    def _room_in_window(self, units: int, now_ms: int) -> bool:
+        """Whether the exchange's aligned window certainly has room, by its own counter and what it may not show yet."""
+        self._roll(now_ms)
+        unseen = sum(granted for _, granted in self.recent)
+        left_ms = self.window_ms - now_ms % self.window_ms
+        coming = int(self.foreign * _FOREIGN_MARGIN * min(left_ms, self.slack_ms) / self.window_ms)
+        return self.seen_used + unseen + units + coming <= self.limit
+
+
+class Budget:
+    """All ledgers. Grants are all or none; a blocked ledger holds up only the work that needs it."""
+
+    __slots__ = ("_ledgers", "_settings", "freezes", "operator")
+
+    def __init__(self, settings: Settings, *, now_ms: int) -> None:
+        self._settings = settings
+        self._ledgers: dict[str, Ledger] = {}
+        self.freezes: dict[str, int] = {}  # of an earlier run, for ledgers that are not made yet
+        cap = Quota(OPERATOR, Scope.EGRESS, settings.calls_per_minute, MINUTE_MS)
+        self.operator = self.ledger(OPERATOR, cap, biggest=dispatch_calls_max(cap.limit), now_ms=now_ms)
+
+    def ledger(self, key: str, quota: Quota, *, biggest: int, now_ms: int) -> Ledger:
+        """The ledger of `key`, made when it is new. `biggest` is the largest single charge it has to admit."""
+        ledger = self._ledgers.get(key)
+        if ledger is None:
+            ledger = Ledger(key, quota, biggest=biggest, settings=self._settings, now_ms=now_ms)
+            self._ledgers[key] = ledger
+            ledger.freeze(self.freezes.pop(key, 0))
+        return ledger
+
+    def request(self, charges: Sequence[tuple[Ledger, int]], now_ms: int, *, urgent: bool) -> Deferral | None:
+        """Charge all, or none: None is a grant; otherwise the ledger that opens last, and when.
+
+        Ledgers are made with the largest charge they have to admit; the planner cuts its plans to that size.
+        """
+        at_ms, blocking = now_ms, None
+        for ledger, units in charges:
+            opens_at_ms = ledger.opens_at_ms(units, now_ms, urgent=urgent)
+            if opens_at_ms > at_ms:
+                at_ms, blocking = opens_at_ms, ledger
+        if blocking is not None:
+            return Deferral(blocking, at_ms)
+        for ledger, units in charges:
+            ledger.charge(units, now_ms)
+        return None
+
+    def set_calls_per_minute(self, limit: int, now_ms: int) -> None:
+        """Change the operator's cap; it holds from the next request on."""
+        self.operator.set_limit(limit, dispatch_calls_max(limit), self._settings.urgent_share, now_ms)
+
+    def freeze(self, key: str, until_ms: int) -> bool:
+        """Freeze one ledger; False when there is none of that key."""
+        ledger = self._ledgers.get(key)
+        if ledger is None:
+            return False
+        ledger.freeze(until_ms)
+        return True
+
+    def ledgers(self) -> list[Ledger]:
+        """Every ledger, the operator's first."""
+        return list(self._ledgers.values())
+
+
+def dispatch_calls_max(calls_per_minute: int) -> int:
+    """How many calls one grant may hold: few enough that the bucket which admits them costs little of the budget."""
+    return max(1, min(8, calls_per_minute // 75))

@@ -1,0 +1,95 @@
+"""When a robot wants to run next: intervals by phase, jitter, and stretchable time.
+
+A robot's key in the heap is an instant in *stretched* time. While the budget can serve every wish, stretched time runs
+with real time. When it cannot, stretched time stands still until the backlog is served, so every interval grows in the
+same ratio: nobody starves, and no key is recomputed when the budget changes. A robot of priority w takes only 1/w of
+that growth.
+"""
+
+from dataclasses import dataclass
+from random import Random
+
+from fleetsync.config import Settings
+from fleetsync.model import Phase, Robot
+
+_SLIP_TOLERANCE_MS = 1_000  # a backlog younger than this is caught up with, older ones stretch time
+_RATIO_SPAN_MS = 30_000  # the stretch ratio is measured over about this long
+
+
+@dataclass(frozen=True, slots=True)
+class Intervals:
+    """One robot's intervals in milliseconds; its own where the robot gives them, else the fleet's."""
+
+    holding_ms: int
+    working_ms: int
+    flat_ms: int
+
+    @classmethod
+    def of(cls, settings: Settings, robot: Robot | None = None) -> "Intervals":
+        """The fleet's intervals, with a robot's own over them."""
+        own = (robot.holding_ms, robot.working_ms, robot.flat_ms) if robot else (None, None, None)
+        fleet = (settings.holding_ms, settings.working_ms, settings.flat_ms)
+        return cls(*(mine if mine is not None else default for mine, default in zip(own, fleet, strict=True)))
+
+    def of_phase(self, phase: int) -> int:
+        """The interval of a phase; an unknown robot is looked at as often as a holding one."""
+        if phase == Phase.FLAT:
+            return self.flat_ms
+        return self.working_ms if phase == Phase.WORKING else self.holding_ms
+
+
+def jittered_ms(interval_ms: int, jitter: float, rng: Random) -> int:
+    """The interval, shortened by a random share of up to `jitter`: never longer, so a promised age holds."""
+    return interval_ms - int(interval_ms * jitter * rng.random())
+
+
+def spread_ms(index: int, count: int, interval_ms: int) -> int:
+    """Where in an interval the first run of the `index`-th of `count` lies."""
+    return interval_ms * index // max(count, 1)
+
+
+class StretchClock:
+    """Stretched time of one route (an exchange through an egress): real time less what the budget could not serve."""
+
+    __slots__ = ("_measured_at_ms", "_measured_slip_ms", "ratio", "slip_ms")
+
+    def __init__(self, now_ms: int) -> None:
+        self.slip_ms = 0
+        self.ratio = 1.0  # real time that passes while stretched time passes 1; 1 when all wishes are met
+        self._measured_at_ms = now_ms
+        self._measured_slip_ms = 0
+
+    def now_ms(self, real_ms: int) -> int:
+        """Stretched time at a real instant."""
+        return real_ms - self.slip_ms
+
+    def real_ms(self, stretched_ms: int) -> int:
+        """When a stretched instant comes, if nothing slips any more."""
+        return stretched_ms + self.slip_ms
+
+    def waited(self, head_ms: int, real_ms: int) -> None:
+        """The oldest unserved key is `head_ms`: let stretched time stand still if it has waited too long."""
+        behind_ms = self.now_ms(real_ms) - head_ms - _SLIP_TOLERANCE_MS
+        if behind_ms > 0:
+            self.slip_ms += behind_ms
+
+    def measure(self, real_ms: int) -> None:
+        """Update `ratio` from what has slipped; call it now and then."""
+        span_ms = real_ms - self._measured_at_ms
+        if span_ms < _SLIP_TOLERANCE_MS:
+            return
+        slipped_ms = self.slip_ms - self._measured_slip_ms
+        now_ratio = span_ms / max(span_ms - slipped_ms, 1)
+        share = min(span_ms / _RATIO_SPAN_MS, 1.0)
+        self.ratio = max(self.ratio + (now_ratio - self.ratio) * share, 1.0)
+        self._measured_at_ms, self._measured_slip_ms = real_ms, self.slip_ms
+
+    def weighted_ms(self, interval_ms: int, priority: float) -> int:
+        """The stretched interval of a robot of that priority.
+
+        In real time it lasts `interval * (1 + (ratio - 1) / priority)`: the wish where the budget allows it, and under
+        scarcity a growth divided by the priority.
+        """
+        if priority == 1.0 or self.ratio <= 1.0:
+            return interval_ms
+        return max(int(interval_ms * (1 + (self.ratio - 1) / priority) / self.ratio), 1)

@@ -1,0 +1,283 @@
+"""The core: sole owner of the state. `receive` takes a message, `tick` lets time pass, `take_commands` says what to do.
+
+No await, no clock, no file: the same core runs under the real shell and under the simulation. A robot goes this way:
+
+    heap (due) -> its account's `waiting` -> ready heap -> plan -> grant -> Dispatch ... SyncDone -> settle -> heap
+
+Urgent work (events, forced syncs, open questions) is a lane of accounts in front of the ready ones. An account has at
+most one sync in flight; what comes up meanwhile waits for its end and makes one further run. Grants are asked for in
+the order of the keys, and whoever cannot be granted now does not hold up those behind it.
+"""
+
+from random import Random
+
+from fleetsync.book import Rules
+from fleetsync.budget import Budget
+from fleetsync.config import Settings
+from fleetsync.crewing import Roster
+from fleetsync.errors import ConfigError
+from fleetsync.events import Event, Inbox, Waiter
+from fleetsync.fleet import AccountState, Fleet, Route
+from fleetsync.grants import Granter
+from fleetsync.journal import Journal
+from fleetsync.messages import (
+    AddAccount,
+    FromWorker,
+    SymbolsUnknown,
+    SyncDone,
+    ToWorker,
+    WorkerLost,
+    WorkerUp,
+)
+from fleetsync.model import Account, Robot
+from fleetsync.ports import Batch, Loaded
+from fleetsync.settle import Settlement
+from fleetsync.sync import Sync
+from fleetsync.tariff import Tariff
+
+
+class Core:
+    """See the module's docstring. All public methods take the instant as an argument and return at once."""
+
+    def __init__(self, settings: Settings, tariffs: dict[str, Tariff], *, workers: int, seed: int, now_ms: int,
+                 rules: Rules | None = None) -> None:
+        self.settings = settings
+        self.rng = Random(seed)
+        self.budget = Budget(settings, now_ms=now_ms)
+        self.fleet = Fleet(settings, tariffs, self.budget, now_ms)
+        self.journal = Journal()
+        self.inbox = Inbox(settings)
+        self.roster = Roster(max(workers, 1), settings.in_flight_per_worker)
+        self.in_flight: dict[int, Sync] = {}
+        self.rules = rules or Rules(settings.confirm_gap_ms, settings.visibility_grace_ms, settings.doubt_retry_ms,
+                                    settings.flat_ms)
+        self.settlement = Settlement(self)
+        self.granter = Granter(self)
+        self.commands: list[tuple[int, ToWorker]] = []
+        self._heartbeat_slot = 0
+
+    # -- the fleet changes
+
+    def restore(self, loaded: Loaded, now_ms: int) -> None:
+        """Take over what an earlier run committed, before any account or robot is added; none of it counts as read."""
+        self.journal.restore(loaded)
+        self.inbox.restore(loaded.events)
+        for key, until_ms in loaded.freezes.items():
+            if until_ms > now_ms:
+                self.budget.freezes[key] = until_ms
+            else:
+                self.journal.batch.freezes[key] = None
+
+    def readmit_events(self, now_ms: int) -> None:
+        """Take up the events that an earlier run accepted and did not serve, once the fleet is complete."""
+        for event_id, row in self.inbox.restored.items():
+            slot = self.fleet.slot_of.get(row["robot"])
+            if slot is None:
+                self.journal.batch.events[event_id] = None
+            else:
+                self.notify(Event(slot=slot, **row), now_ms)
+        self.inbox.restored = {}
+
+    def add_account(self, account: Account, now_ms: int) -> None:
+        """Serve an account from now on; its robots follow with `add_robot`."""
+        if account.id in self.fleet.account_by_id:
+            raise ConfigError(f"two accounts with the id {account.id!r}")
+        state = self.fleet.add_account(account, self.roster.place(), now_ms)
+        self.settlement.adopt(state)
+        self.journal.account_changed(state)
+        self.roster.joined(state)
+
+    def add_robot(self, robot: Robot, now_ms: int, first_at_ms: int | None = None) -> None:
+        """Schedule a robot. Its first run is at `first_at_ms`, at once by default."""
+        slot = self.fleet.add_robot(robot)
+        state = self.fleet.state_of(slot)
+        self.journal.robot_changed(slot)
+        self.roster.fresh[state.index] = state
+        if robot.enabled and not state.stopped:
+            route = state.route
+            route.robots.put(slot, route.stretch.now_ms(now_ms if first_at_ms is None else first_at_ms))
+
+    def remove_robot(self, robot_id: str) -> None:
+        """Forget a robot; what its account holds stays known."""
+        slot = self.fleet.slot(robot_id)
+        self.journal.robot_removed(robot_id, slot)
+        self.inbox.robot_removed(slot, self.journal)
+        self.fleet.remove_robot(slot)
+
+    def resume_account(self, account_id: str, account: Account | None, now_ms: int) -> None:
+        """Serve a stopped account again, with new credentials if given."""
+        state = self.fleet.account_by_id[account_id]
+        if account is not None:
+            state.account = account
+        state.stopped = state.last_fault = ""
+        state.failures = 0
+        self.journal.account_changed(state)
+        self.roster.fresh[state.index] = state
+        for slot in state.slots:
+            if slot not in self.fleet.stopped:
+                state.route.robots.put(slot, state.route.stretch.now_ms(now_ms))
+
+    def set_calls_per_minute(self, limit: int, now_ms: int) -> None:
+        """Change the operator's cap while running."""
+        self.settings = self.fleet.settings = self.settings.but(calls_per_minute=limit)
+        self.budget.set_calls_per_minute(limit, now_ms)
+        self.granter.urgent_blocked_ms = self.granter.scheduled_blocked_ms = 0
+        for route in self.fleet.routes.values():
+            route.urgent_blocked_ms = route.scheduled_blocked_ms = 0
+
+    # -- events
+
+    def notify(self, event: Event, now_ms: int) -> None:
+        """A hint that a robot changed: look at it at once."""
+        self.inbox.accept(event, self.journal)
+        self.fleet.last_event_at_ms[event.slot] = event.at_ms
+        self.expedite(event.slot, now_ms)
+
+    def await_sync(self, waiter: Waiter, now_ms: int) -> None:
+        """A forced sync: answered through the journal once the robot is proven as young as asked."""
+        if not self.inbox.answered(waiter, self.fleet, self.journal):
+            self.inbox.wait(waiter)
+            self.expedite(waiter.slot, now_ms)
+
+    def expedite(self, slot: int, now_ms: int) -> None:
+        """Put a robot to the front of the urgent lane. In flight or parked accounts take it up when they come back."""
+        state = self.fleet.state_of(slot)
+        if slot in self.fleet.stopped or state.stopped:
+            return
+        state.urgent[slot] = now_ms
+        self.make_urgent(state, now_ms)
+
+    def make_urgent(self, state: AccountState, now_ms: int) -> None:
+        """Put an account with urgent robots or open questions into the urgent lane."""
+        if not state.busy:
+            state.route.urgent.put_sooner(state.index, max(now_ms, state.parked_until_ms))
+
+    # -- messages from the workers
+
+    def receive(self, message: FromWorker, now_ms: int) -> None:
+        """Take in one message of a worker."""
+        if isinstance(message, SyncDone):
+            self._done(message, now_ms)
+        elif isinstance(message, WorkerUp):
+            self._worker_up(message)
+        elif isinstance(message, WorkerLost):
+            self._worker_lost(message, now_ms)
+        elif isinstance(message, SymbolsUnknown):
+            state = self.fleet.account_by_id.get(message.account)
+            if state is not None:
+                self.settlement.trouble.symbols_unknown(state, message.symbols)
+
+    def _done(self, done: SyncDone, now_ms: int) -> None:
+        self.journal.count_requests(done.requests)
+        sync = self.in_flight.pop(done.sync_id, None)
+        if sync is None:
+            return  # it was given up before; its requests are in the ledger, its answers are too late to prove anything
+        self.roster.finished(sync.worker)
+        self.settlement.settle(sync, done, now_ms)
+        self._unstall(sync.worker, now_ms)
+
+    def _unstall(self, worker: int, now_ms: int) -> None:
+        for state, key_ms in self.roster.unstall(worker):
+            self.settlement.next_step(state, now_ms, key_ms)
+
+    def _worker_up(self, message: WorkerUp) -> None:
+        self.roster.came_up(message.worker, message.pid)
+        self.journal.over(f"worker:{message.worker}", f"worker {message.worker} is up again")
+        for state in self.fleet.accounts:
+            if state is not None and state.worker == message.worker:
+                self.roster.fresh[state.index] = state
+
+    def _worker_lost(self, message: WorkerLost, now_ms: int) -> None:
+        self.roster.went_down(message.worker)
+        self.journal.notice("warning", f"worker:{message.worker}", f"worker {message.worker} lost: {message.reason}")
+        for sync in [sync for sync in self.in_flight.values() if sync.worker == message.worker]:
+            self._give_up(sync, now_ms)
+
+    def _give_up(self, sync: Sync, now_ms: int) -> None:
+        """No report of this sync will be believed any more: its robots go back to where they were."""
+        del self.in_flight[sync.id]
+        self.roster.finished(sync.worker)
+        self.journal.uncertain_calls += sum(call.pages for call in sync.calls)
+        self.settlement.abandon(sync, now_ms)
+        self._unstall(sync.worker, now_ms)
+
+    # -- time
+
+    def tick(self, now_ms: int) -> None:
+        """Let time pass up to `now_ms`: give up what is overdue, wake what is due, grant what can be granted."""
+        while self.in_flight:
+            oldest = next(iter(self.in_flight.values()))
+            if oldest.give_up_at_ms > now_ms:
+                break
+            self._give_up(oldest, now_ms)
+        self._introduce()
+        self.granter.open_exchanges(now_ms)
+        self.settlement.wake(now_ms)
+        for route in self.fleet.routes.values():
+            self._drain_due(route, now_ms)
+        self.granter.grant_urgent(now_ms)
+        self.granter.grant_scheduled(now_ms)
+        self.inbox.expire(now_ms, self.fleet, self.journal)
+
+    def next_wake_at_ms(self, now_ms: int) -> int | None:
+        """When `tick` has something to do again, if no message comes before."""
+        instants = [self.settlement.wakeups.next_due_at_ms(), self.inbox.next_expiry_at_ms(),
+                    self.roster.opening_at_ms]
+        instants += [sync.give_up_at_ms for sync in list(self.in_flight.values())[:1]]
+        for route in self.fleet.routes.values():
+            due_at_ms = route.urgent.next_due_at_ms()
+            if due_at_ms is not None:
+                instants.append(max(due_at_ms, route.urgent_blocked_ms, self.granter.urgent_blocked_ms))
+            if route.ready.live:
+                instants.append(max(now_ms, route.scheduled_blocked_ms, self.granter.scheduled_blocked_ms))
+            due_at_ms = route.robots.next_due_at_ms()
+            if due_at_ms is not None:
+                instants.append(route.stretch.real_ms(due_at_ms))
+        return min((at_ms for at_ms in instants if at_ms is not None), default=None)
+
+    def take_commands(self) -> list[tuple[int, ToWorker]]:
+        """What the crew has to be told since the last call: (worker, message)."""
+        commands, self.commands = self.commands, []
+        return commands
+
+    def housekeep(self, now_ms: int, span_ms: int) -> None:
+        """Every `span_ms`: mark the next share of the robots' rows for the coarse heartbeat to the store."""
+        slots = len(self.fleet.ids)
+        share = min(-(-slots * span_ms // self.settings.heartbeat_ms), slots)
+        for offset in range(share):
+            slot = (self._heartbeat_slot + offset) % slots
+            if self.fleet.account_of[slot] is not None:
+                self.journal.robot_changed(slot)
+        self._heartbeat_slot = (self._heartbeat_slot + share) % max(slots, 1)
+        for route in self.fleet.routes.values():
+            route.stretch.measure(now_ms)
+
+    def take_batch(self) -> Batch:
+        """What has to be committed since the last call."""
+        return self.journal.take_batch(self.fleet)
+
+    def _drain_due(self, route: Route, now_ms: int) -> None:
+        """Move every due robot to its account; one that an answer has covered meanwhile is only re-armed."""
+        fleet, stretched_ms = self.fleet, route.stretch.now_ms(now_ms)
+        while (slot := route.robots.pop_due(stretched_ms)) >= 0:
+            state = fleet.account_of[slot]
+            if state is None or state.stopped or slot in fleet.stopped:
+                continue
+            wish_ms = fleet.wish_ms(slot, state)
+            if wish_ms > stretched_ms:
+                route.robots.put(slot, wish_ms)
+                continue
+            state.waiting.append(slot)
+            route.due += 1
+            if not state.busy:
+                self._ready(state, max(wish_ms, stretched_ms - self.settings.flat_ms))
+
+    def _ready(self, state: AccountState, key_ms: int) -> None:
+        if not state.stopped and state.waiting:
+            state.route.ready.put_sooner(state.index, key_ms)
+
+    def _introduce(self) -> None:
+        """Tell workers about accounts that are new to them, or have new symbols to check."""
+        for state in [state for state in self.roster.fresh.values() if self.roster.up(state.worker)]:
+            del self.roster.fresh[state.index]
+            self.commands.append((state.worker, AddAccount(state.account, self.roster.symbols(self.fleet, state))))

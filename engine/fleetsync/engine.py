@@ -1,0 +1,440 @@
+"""The engine: the loop around the core, and the face that users meet. Four verbs: wait, receive, decide, perform.
+
+Everything here waits or reads the clock; nothing here decides. One writer commits what the core has found, one batch
+at a time; a change is published, an event counted as served and a forced sync answered only after its commit.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
+from types import TracebackType
+from typing import Any, Self
+
+from fleetsync.clock import SystemClock
+from fleetsync.config import Settings
+from fleetsync.core import Core
+from fleetsync.crew import LocalCrew, ProcessCrew
+from fleetsync.errors import ConfigError, RobotStopped, StoreFailed, SyncTimeout
+from fleetsync.events import KINDS, Event, Waiter
+from fleetsync.journal import Notice
+from fleetsync.messages import FromWorker
+from fleetsync.model import Account, Change, Robot
+from fleetsync.ports import Clock, Crew, ExchangeSpec, Store
+from fleetsync.report import Ages, RobotState, Status, robot_state, status
+from fleetsync.tariff import Tariff
+from fleetsync.units import SECOND_MS, s_from_ms
+
+_LOG = logging.getLogger("fleetsync")
+_IDLE_WAIT_MS = 1_000
+_DRAIN_MS = 3_000
+_COMMIT_LAZY_MS = 500  # rows without changes or events are committed this often, not one by one
+_COMMIT_RETRY_MS = 1_000
+_CHANGES_PAGE = 500
+_FIRST_RUN_MS = 100  # first runs of accounts are spread by what the budget serves, but by no less than this in all
+
+
+class Engine:
+    """Keeps a fleet in sync. Use it as an async context manager, or with `start` and `stop`.
+
+    Args:
+        accounts: the accounts to serve; more can be added while it runs.
+        robots: the robots to schedule; likewise.
+        settings: see `Settings`.
+        exchanges: how to reach an exchange, for those that need more than their ccxt id.
+        store: a database path, a `Store`, or None to keep nothing beyond this run.
+        clock, crew, seed: for tests and simulations.
+        on_notice: called with each `Notice`; the default logs it.
+
+    With `workers > 0` worker processes are spawned, and each imports the caller's main module again: start the engine
+    under `if __name__ == "__main__":`. With `workers=0` calls are made inside the caller's own loop.
+    """
+
+    def __init__(
+        self,
+        accounts: Iterable[Account] = (),
+        robots: Iterable[Robot] = (),
+        *,
+        settings: Settings | None = None,
+        exchanges: Mapping[str, ExchangeSpec] | None = None,
+        egress_proxies: Mapping[tuple[str, str], str] | None = None,
+        store: Store | str | None = None,
+        clock: Clock | None = None,
+        crew: Crew | None = None,
+        seed: int = 0,
+        on_notice: Callable[[Notice], None] | None = None,
+    ) -> None:
+        self.settings = settings or Settings()
+        self.clock: Clock = clock or SystemClock()
+        self._accounts, self._robots = list(accounts), list(robots)
+        self._specs = _specs(self._accounts, exchanges or {}, egress_proxies or {}, self.settings)
+        tariffs: dict[str, Tariff] = {}
+        for spec in self._specs:
+            assert spec.tariff is not None
+            tariffs[spec.exchange] = spec.tariff
+        self.store: Store = _open_store(store)
+        self._crew = crew or self._make_crew()
+        self.core = Core(self.settings, tariffs, workers=self._crew.size, seed=seed, now_ms=self.clock.now_ms())
+        self.ages = Ages()
+        self._on_notice = on_notice or _log_notice
+        self._messages: list[FromWorker] = []
+        self._wake = asyncio.Event()
+        self._committed = asyncio.Condition()
+        self._last_committed = 0
+        self._durable_events: dict[int, asyncio.Future[None]] = {}
+        self._waiting: dict[int, asyncio.Future[str]] = {}
+        self._token = 0
+        self._tasks: list[asyncio.Task[None]] = []
+        self._stopping = False
+        self._writer = ThreadPoolExecutor(1, "fleetsync-writer")
+        self._readers = ThreadPoolExecutor(4, "fleetsync-reader")
+
+    # -- life
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                        trace: TracebackType | None) -> None:
+        await self.stop()
+
+    async def start(self) -> None:
+        """Load what an earlier run committed, start the workers, begin to sync."""
+        loop = asyncio.get_running_loop()
+        now_ms = self.clock.now_ms()
+        loaded = await loop.run_in_executor(self._writer, self.store.load)
+        self._last_committed = loaded.last_change
+        self.core.restore(loaded, now_ms)
+        for account in self._accounts:
+            self.core.add_account(account, now_ms)
+        self._schedule_first(self._robots, now_ms)
+        self.core.readmit_events(now_ms)
+        self._forget_absent(loaded.robots, loaded.accounts)
+        self._accounts, self._robots = [], []
+        await self._crew.start(self._deliver)
+        self._tasks = [asyncio.create_task(self.run(), name="fleetsync-loop"),
+                       asyncio.create_task(self._write(), name="fleetsync-writer"),
+                       asyncio.create_task(self._observe(), name="fleetsync-ages")]
+
+    async def stop(self) -> None:
+        """Let calls in flight end (3 s at most), commit what was found, end the workers, close the store."""
+        if self._stopping:
+            return
+        self._stopping = True
+        self._wake.set()
+        deadline_ms = self.clock.now_ms() + _DRAIN_MS
+        while self.core.in_flight and self.clock.now_ms() < deadline_ms and not self._tasks[0].done():
+            await self._wait(10)
+            self._receive()
+        await self._crew.stop(max(deadline_ms - self.clock.now_ms(), 100))
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._receive()
+        await self._commit_last()
+        for waiting in self._waiting.values():
+            waiting.cancel()
+        for durable in self._durable_events.values():
+            durable.cancel()
+        await asyncio.get_running_loop().run_in_executor(self._writer, self.store.close)
+        self._writer.shutdown()
+        self._readers.shutdown()
+
+    async def run(self) -> None:
+        """The loop: wait, receive, decide, perform."""
+        core = self.core
+        while True:
+            now_ms = self.clock.now_ms()
+            self._receive()
+            if not self._stopping:
+                core.tick(now_ms)
+            for worker, message in core.take_commands():
+                self._crew.send(worker, message)
+            for notice in core.journal.take_notices():
+                self._on_notice(notice)
+            if core.journal.answered and not core.journal.batch:
+                self._answer(core.journal.take_answered())
+            wake_at_ms = core.next_wake_at_ms(now_ms) if not self._stopping else None
+            wait_ms = _IDLE_WAIT_MS if wake_at_ms is None else max(wake_at_ms - self.clock.now_ms(), 1)
+            await self._wait(min(wait_ms, _IDLE_WAIT_MS))
+
+    async def _wait(self, wait_ms: int) -> None:
+        loop = asyncio.get_running_loop()
+        timer = loop.call_later(s_from_ms(wait_ms), self._wake.set)
+        try:
+            await self._wake.wait()
+        finally:
+            timer.cancel()
+        self._wake.clear()
+
+    def _deliver(self, messages: Sequence[FromWorker]) -> None:
+        self._messages.extend(messages)
+        self._wake.set()
+
+    def _receive(self) -> None:
+        messages, self._messages = self._messages, []
+        now_ms = self.clock.now_ms()
+        for message in messages:
+            self.core.receive(message, now_ms)
+
+    # -- the fleet
+
+    def add_account(self, account: Account) -> None:
+        """Serve one more account. Its exchange must be one that the engine was started with."""
+        self.core.add_account(account, self.clock.now_ms())
+        self._wake.set()
+
+    def add_robot(self, robot: Robot) -> None:
+        """Schedule one more robot, at once."""
+        self.core.add_robot(robot, self.clock.now_ms())
+        self._wake.set()
+
+    def remove_robot(self, robot_id: str) -> None:
+        """Forget a robot."""
+        self.core.remove_robot(robot_id)
+        self._wake.set()
+
+    def resume_account(self, account_id: str, account: Account | None = None) -> None:
+        """Serve a stopped account again, with new credentials if given."""
+        self.core.resume_account(account_id, account, self.clock.now_ms())
+        self._wake.set()
+
+    def set_calls_per_minute(self, limit: int) -> None:
+        """Change the budget while running."""
+        self.core.set_calls_per_minute(limit, self.clock.now_ms())
+        self._wake.set()
+
+    # -- events and forced syncs
+
+    def notify(self, robot: str, kind: str, *, order_id: str = "", client_id: str = "", side: str = "",
+               text: str = "") -> asyncio.Future[None]:
+        """Say that a robot changed (or may have); it is looked at at once.
+
+        Args:
+            robot: its id.
+            kind: one of `events.KINDS`, or "other" with `text`.
+            order_id: the order that should become visible, if known; it is then asked for until it does.
+            client_id: the same by your own id.
+            side: the side of the position that should become visible (or, for "closed", should go).
+            text: free words, kept with the event.
+
+        Returns:
+            A future that is done once the event is durable: from then on it is served even after a crash.
+
+        Raises:
+            UnknownRobot, RobotStopped: nobody to look at.
+            ConfigError: an unknown kind or side.
+        """
+        if kind not in (*KINDS, "other"):
+            raise ConfigError(f"unknown kind of event {kind!r}", hint=f"one of {', '.join(KINDS)}, or other with text")
+        if side not in {"", "long", "short"}:
+            raise ConfigError(f"unknown side {side!r}", hint="long or short")
+        slot = self.core.fleet.slot(robot)
+        self._refuse_stopped(slot, robot)
+        now_ms = self.clock.now_ms()
+        event = Event(self.core.inbox.next_id(), slot, robot, kind, now_ms, order_id, client_id, side, text)
+        future = asyncio.get_running_loop().create_future()
+        self._durable_events[event.id] = future
+        self.core.notify(event, now_ms)
+        self._wake.set()
+        return future
+
+    async def sync(self, robot: str, *, max_age_ms: int = 0, timeout_ms: int = 10 * SECOND_MS) -> RobotState:
+        """A robot's proven state, no older than `max_age_ms`; asked for if it is not known.
+
+        Raises:
+            UnknownRobot, RobotStopped: nobody to look at.
+            SyncTimeout: not proven within `timeout_ms`; says what was missing.
+        """
+        slot = self.core.fleet.slot(robot)
+        self._refuse_stopped(slot, robot)
+        now_ms = self.clock.now_ms()
+        self._token += 1
+        future: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._waiting[self._token] = future
+        self.core.await_sync(Waiter(self._token, slot, now_ms - max_age_ms, now_ms + timeout_ms), now_ms)
+        self._wake.set()
+        why_not = await future
+        if why_not.startswith("stopped:"):
+            raise RobotStopped(f"robot {robot!r} is {why_not}")
+        if why_not:
+            raise SyncTimeout(f"robot {robot!r} was not proven within {timeout_ms} ms: {why_not}")
+        return self.state(robot)
+
+    async def sync_all(self, *, timeout_ms: int = 60 * SECOND_MS) -> list[str]:
+        """Force a sync of every robot that is not stopped; returns the ids of those that were not proven in time."""
+        robots = [robot for robot, slot in self.core.fleet.slot_of.items()
+                  if slot not in self.core.fleet.stopped and not self.core.fleet.state_of(slot).stopped]
+        results = await asyncio.gather(*(self.sync(robot, timeout_ms=timeout_ms) for robot in robots),
+                                       return_exceptions=True)
+        return [robot for robot, result in zip(robots, results, strict=True) if isinstance(result, BaseException)]
+
+    def _refuse_stopped(self, slot: int, robot: str) -> None:
+        stopped = self.core.fleet.stopped.get(slot) or self.core.fleet.state_of(slot).stopped
+        if stopped:
+            raise RobotStopped(f"robot {robot!r} is stopped: {stopped}", hint="mend the cause, then resume it")
+
+    # -- what is known
+
+    def state(self, robot: str) -> RobotState:
+        """What is proven about a robot, from memory, at once."""
+        return robot_state(self.core, robot)
+
+    def status(self) -> Status:
+        """The engine's own state."""
+        return status(self.core, self.clock.now_ms())
+
+    def __repr__(self) -> str:
+        return str(self.status())
+
+    async def changes(self, after: int = 0) -> AsyncIterator[Change]:
+        """Committed changes with a number above `after`, without gap or repeat, waiting for more for ever.
+
+        They are read from the store: a slow consumer never slows the engine.
+        """
+        while True:
+            page = await self.changes_page(after, _CHANGES_PAGE)
+            for change in page:
+                yield change
+                after = change.number
+            if not page:
+                await self._committed_beyond(after)
+
+    async def _committed_beyond(self, number: int) -> None:
+        async with self._committed:
+            await self._committed.wait_for(lambda: self._last_committed > number)
+
+    async def changes_page(self, after: int, limit: int, robot: str | None = None) -> list[Change]:
+        """One page of committed changes, at once."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._readers, self.store.changes, after, limit, robot)
+
+    async def snapshot(self, path: str) -> None:
+        """Write a consistent copy of the committed state to a new database file."""
+        await asyncio.get_running_loop().run_in_executor(self._readers, self.store.snapshot, path)
+
+    async def failed(self) -> None:
+        """Return never, or raise what ended the engine."""
+        done, _ = await asyncio.wait(self._tasks, return_when=asyncio.FIRST_EXCEPTION)
+        for task in done:
+            if not task.cancelled():
+                task.result()
+
+    # -- writing
+
+    async def _write(self) -> None:
+        """One batch at a time: take what the core has found, commit it, then publish it."""
+        lazy_at_ms = 0
+        while True:
+            now_ms = self.clock.now_ms()
+            batch = self.core.journal.batch
+            pressing = batch.changes or batch.events or self.core.journal.served or self.core.journal.answered
+            if pressing or now_ms >= lazy_at_ms:
+                lazy_at_ms = now_ms + _COMMIT_LAZY_MS
+                await self._commit(now_ms)
+            await asyncio.sleep(0.005)
+
+    async def _commit(self, now_ms: int) -> None:
+        batch = self.core.take_batch()
+        served, answered = self.core.journal.take_served(), self.core.journal.take_answered()
+        while batch:
+            try:
+                await asyncio.get_running_loop().run_in_executor(self._writer, self.store.commit, batch, now_ms)
+                break
+            except StoreFailed as error:
+                self.core.journal.notice("error", "store", f"{error}; it is tried again and published only then")
+                await asyncio.sleep(s_from_ms(_COMMIT_RETRY_MS))
+        self.core.journal.over("store", "the store takes commits again")
+        committed_at_ms = self.clock.now_ms()
+        for _, accepted_at_ms in served:
+            self.ages.urgent.add(committed_at_ms - accepted_at_ms)
+        self._answer(answered)
+        for event_id in batch.events:
+            future = self._durable_events.pop(event_id, None)
+            if future is not None and not future.done():
+                future.set_result(None)
+        if batch.changes:
+            async with self._committed:
+                self._last_committed = batch.changes[-1].number
+                self._committed.notify_all()
+
+    async def _commit_last(self) -> None:
+        try:
+            batch = self.core.take_batch()
+            if batch:
+                await asyncio.get_running_loop().run_in_executor(self._writer, self.store.commit, batch,
+                                                                 self.clock.now_ms())
+        except StoreFailed as error:
+            self._on_notice(Notice("error", "store", f"the last batch could not be committed: {error}"))
+
+    def _answer(self, answered: Iterable[tuple[int, str]]) -> None:
+        for token, why_not in answered:
+            future = self._waiting.pop(token, None)
+            if future is not None and not future.done():
+                future.set_result(why_not)
+
+    async def _observe(self) -> None:
+        """Once a second: sample ages, mark rows for the heartbeat, watch the crew."""
+        crew_failed: asyncio.Future[None] | None = getattr(self._crew, "failed", None)
+        while True:
+            await asyncio.sleep(1)
+            now_ms = self.clock.now_ms()
+            self.ages.sample(self.core, now_ms)
+            self.core.housekeep(now_ms, SECOND_MS)
+            if crew_failed is not None and crew_failed.done():
+                crew_failed.result()
+
+    # -- start
+
+    def _make_crew(self) -> Crew:
+        if self.settings.workers:
+            assert isinstance(self.clock, SystemClock), "worker processes share the machine's clock"
+            return ProcessCrew(self._specs, self.settings, self.clock)
+        return LocalCrew(self._specs, self.settings, self.clock)
+
+    def _schedule_first(self, robots: Iterable[Robot], now_ms: int) -> None:
+        """First runs: account after account, as fast as the budget serves them, so that a start is no herd."""
+        order: dict[str, int] = {}
+        for robot in robots:
+            order.setdefault(robot.account, len(order))
+        step_ms = max(2 * 60_000 / self.settings.calls_per_minute, _FIRST_RUN_MS / max(len(order), 1))
+        for robot in robots:
+            self.core.add_robot(robot, now_ms, now_ms + int(order[robot.account] * step_ms))
+
+    def _forget_absent(self, robots: Mapping[str, Any], accounts: Mapping[str, Any]) -> None:
+        """Rows of robots and accounts that are not in the fleet any more."""
+        for robot_id in robots.keys() - self.core.fleet.slot_of.keys():
+            self.core.journal.batch.robots[robot_id] = None
+        for account_id in accounts.keys() - self.core.fleet.account_by_id.keys():
+            self.core.journal.batch.accounts[account_id] = None
+
+
+def _specs(accounts: Iterable[Account], exchanges: Mapping[str, ExchangeSpec],
+           proxies: Mapping[tuple[str, str], str], settings: Settings) -> list[ExchangeSpec]:
+    """One spec for each exchange and egress that is used, with its tariff."""
+    used = dict.fromkeys((account.exchange, account.egress) for account in accounts)
+    used.update(dict.fromkeys((exchange, spec.egress) for exchange, spec in exchanges.items()))
+    specs = []
+    for exchange, egress in used:
+        spec = exchanges.get(exchange, ExchangeSpec(exchange, call_timeout_ms=settings.call_timeout_ms))
+        tariff = spec.tariff or import_module("fleetsync_adapters.tariffs").load_tariff(exchange)
+        specs.append(ExchangeSpec(exchange, egress, spec.base_url, proxies.get((exchange, egress), spec.proxy),
+                                  spec.factory, tariff, spec.options, spec.call_timeout_ms))
+    return specs
+
+
+def _open_store(store: Store | str | None) -> Store:
+    """The engine knows its stores by name only: it never imports an adapter."""
+    if isinstance(store, str):
+        opened: Store = import_module("fleetsync_adapters.duckdb_store").DuckDBStore(store)
+        return opened
+    if store is None:
+        kept: Store = import_module("fleetsync_adapters.memory_store").MemoryStore()
+        return kept
+    return store
+
+
+def _log_notice(notice: Notice) -> None:
+    _LOG.log({"info": logging.INFO, "warning": logging.WARNING}.get(notice.level, logging.ERROR), "%s", notice.text)

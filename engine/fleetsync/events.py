@@ -1,0 +1,199 @@
+"""Events and forced syncs that are still to be served. A hint is never the truth: it moves a robot to the front.
+
+An event is served when every surface of its robot was read after it and nothing about the robot is disputed. One that
+says what should become visible (an order id, a client id, a side) is asked again on a short, growing schedule until the
+exchange shows it or `settle_ms` is over: then the change `event_unseen` says so.
+"""
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from fleetsync.book import Announcement, Book, Finding
+from fleetsync.config import Settings
+from fleetsync.fleet import AccountState, Fleet
+from fleetsync.journal import Journal
+from fleetsync.model import Certainty
+
+KINDS = ("opened", "closed", "manual", "order_placed", "order_cancelled", "suspect")
+_SETTLE_FIRST_MS = 250
+_SETTLE_MAX_MS = 4_000
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """An accepted hint."""
+
+    id: int
+    slot: int
+    robot: str
+    kind: str
+    at_ms: int
+    order_id: str = ""
+    client_id: str = ""
+    side: str = ""  # "long" | "short" for positions
+    text: str = ""
+    tries: int = 0
+
+    @property
+    def expects(self) -> bool:
+        """Whether it says what should become visible."""
+        return bool(self.order_id or self.client_id or self.side)
+
+    def announcement(self) -> Announcement:
+        """As reconcile takes it."""
+        return Announcement(self.kind, self.at_ms, self.order_id, self.client_id, self.side)
+
+    def plain(self) -> dict[str, Any]:
+        """As the store keeps it."""
+        return {key: value for key, value in asdict(self).items() if key not in {"slot", "tries"}}
+
+
+@dataclass(frozen=True, slots=True)
+class Waiter:
+    """Somebody awaits a robot's proven state: read no earlier than `not_before_ms`, by `deadline_ms`."""
+
+    token: int
+    slot: int
+    not_before_ms: int
+    deadline_ms: int
+
+
+class Inbox:
+    """Pending events and waiters, by robot."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self.pending: dict[int, list[Event]] = {}
+        self.restored: dict[int, dict[str, Any]] = {}
+        self.waiters: dict[int, list[Waiter]] = {}
+        self.last_id = 0
+        self.accepted = 0
+
+    def restore(self, events: dict[int, dict[str, Any]]) -> None:
+        """Events that an earlier run accepted and did not serve; they come back when their robots are added."""
+        self.restored = dict(events)
+        self.last_id = max(events, default=0)
+
+    def next_id(self) -> int:
+        """A number for a new event."""
+        self.last_id += 1
+        return self.last_id
+
+    def accept(self, event: Event, journal: Journal) -> None:
+        """Take an event in; it is durable with the next batch."""
+        self.pending.setdefault(event.slot, []).append(event)
+        self.accepted += 1
+        journal.batch.events[event.id] = event.plain()
+
+    def wait(self, waiter: Waiter) -> None:
+        """Take a forced sync in."""
+        self.waiters.setdefault(waiter.slot, []).append(waiter)
+
+    def announced(self, slots: Iterable[int]) -> list[Announcement]:
+        """What pending events of these robots can explain."""
+        return [event.announcement() for slot in slots for event in self.pending.get(slot, ())]
+
+    def robot_removed(self, slot: int, journal: Journal) -> None:
+        """Nobody is left to serve."""
+        for event in self.pending.pop(slot, ()):
+            journal.batch.events[event.id] = None
+        for waiter in self.waiters.pop(slot, ()):
+            journal.answered.append((waiter.token, "the robot was removed"))
+
+    def check(self, slot: int, state: AccountState, fleet: Fleet, journal: Journal, now_ms: int) -> int | None:
+        """Serve what the readings so far have proven for a robot; returns when to look again, if something is left."""
+        again_ms: list[int] = []
+        events = self.pending.get(slot)
+        if events:
+            left = [event for event in events if not self._served(event, state, fleet, journal, now_ms, again_ms)]
+            if left:
+                self.pending[slot] = left
+            else:
+                del self.pending[slot]
+        waiters = self.waiters.get(slot)
+        if waiters:
+            left_waiters = [waiter for waiter in waiters if not self.answered(waiter, fleet, journal)]
+            if left_waiters:
+                self.waiters[slot] = left_waiters
+                again_ms.append(now_ms)
+            else:
+                del self.waiters[slot]
+        return min(again_ms, default=None)
+
+    def _served(self, event: Event, state: AccountState, fleet: Fleet, journal: Journal, now_ms: int,
+                again_ms: list[int]) -> bool:
+        if not fleet.read_since(event.slot, event.at_ms) or _disputed(fleet, event.slot):
+            again_ms.append(now_ms)
+            return False
+        book = fleet.book(state, fleet.symbols[event.slot])
+        if event.expects and not _visible(event, book):
+            if now_ms < event.at_ms + self._settings.settle_ms:
+                events = self.pending[event.slot]
+                events[events.index(event)] = replace(event, tries=event.tries + 1)
+                again_ms.append(now_ms + min(_SETTLE_FIRST_MS << event.tries, _SETTLE_MAX_MS))
+                return False
+            journal.change(state.account.id, book.symbol, (event.robot,), Finding(
+                "event_unseen", f"event:{event.id}", "event", None, None, {"event": event.plain()}, 0,
+                state.positions_as_of_ms))
+        journal.batch.events[event.id] = None
+        journal.served.append((event.id, event.at_ms))
+        return True
+
+    def answered(self, waiter: Waiter, fleet: Fleet, journal: Journal) -> bool:
+        """Answer a forced sync if what is known is young enough and undisputed, or if its robot is stopped."""
+        state = fleet.state_of(waiter.slot)
+        stopped = fleet.stopped.get(waiter.slot) or state.stopped
+        if stopped:
+            journal.answered.append((waiter.token, f"stopped: {stopped}"))
+            return True
+        if not fleet.read_since(waiter.slot, waiter.not_before_ms) or _disputed(fleet, waiter.slot):
+            return False
+        journal.answered.append((waiter.token, ""))
+        return True
+
+    def expire(self, now_ms: int, fleet: Fleet, journal: Journal) -> None:
+        """Answer the forced syncs whose time is over, saying what is missing."""
+        for slot, waiters in list(self.waiters.items()):
+            left = []
+            for waiter in waiters:
+                if waiter.deadline_ms > now_ms:
+                    left.append(waiter)
+                else:
+                    journal.answered.append((waiter.token, _missing(fleet, waiter)))
+            if left:
+                self.waiters[slot] = left
+            else:
+                del self.waiters[slot]
+
+    def next_expiry_at_ms(self) -> int | None:
+        """When the first forced sync runs out of time."""
+        return min((waiter.deadline_ms for waiters in self.waiters.values() for waiter in waiters), default=None)
+
+
+def _disputed(fleet: Fleet, slot: int) -> bool:
+    return fleet.certainty(slot) is Certainty.DISPUTED
+
+
+def _visible(event: Event, book: Book) -> bool:
+    """Whether the book shows what the event said would become visible."""
+    if event.order_id or event.client_id:
+        def named(order_id: str, client_id: str) -> bool:
+            return order_id == event.order_id or bool(event.client_id and client_id == event.client_id)
+
+        resting = any(named(order.id, order.client_id) for order in book.orders)
+        ended = any(named(order.id, order.client_id) for order in book.ended)
+        return ended or (not resting if event.kind in {"order_cancelled", "closed"} else resting)
+    held = any(position.side == event.side for position in book.positions)
+    return not held if event.kind == "closed" else held
+
+
+def _missing(fleet: Fleet, waiter: Waiter) -> str:
+    state = fleet.state_of(waiter.slot)
+    if state.last_fault:
+        return f"the exchange could not be read: {state.last_fault}"
+    if _disputed(fleet, waiter.slot):
+        return "what the exchange showed is still disputed"
+    if state.parked_until_ms or state.route.circuit.is_open:
+        return "the account or its exchange is resting after faults"
+    return "the budget or the exchange left no time for it"

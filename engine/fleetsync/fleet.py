@@ -1,0 +1,372 @@
+"""The state that the core owns: robots in slots, accounts, routes. Tables and look-ups, no decisions about what to do.
+
+A robot is a *slot*, an index into columns, so that a million of them cost tens of bytes each and not an object. An
+account carries what one answer changes for all its robots at once. A *route* is one exchange through one egress: the
+accounts that share its IP quotas, its circuit and its stretched time.
+"""
+
+from array import array
+from dataclasses import dataclass, field
+from random import Random
+
+from fleetsync.book import Book
+from fleetsync.budget import Budget, Ledger
+from fleetsync.cadence import Intervals, StretchClock, jittered_ms
+from fleetsync.config import Settings
+from fleetsync.errors import ConfigError, UnknownRobot
+from fleetsync.health import Circuit
+from fleetsync.heap import DueHeap
+from fleetsync.messages import Call
+from fleetsync.model import Account, Certainty, Phase, Robot, Surface
+from fleetsync.planner import Prices
+from fleetsync.tariff import Scope, Tariff
+
+_SCAN_MAX = 8  # accounts with more robots than this get an index by symbol
+
+
+@dataclass(slots=True, eq=False)
+class Route:
+    """One exchange through one egress."""
+
+    exchange: str
+    egress: str
+    tariff: Tariff
+    prices: Prices
+    stretch: StretchClock
+    robots: DueHeap  # slots, by stretched instant
+    ready: DueHeap  # accounts with due robots, by their oldest key
+    urgent: DueHeap  # accounts with events or open questions, by real instant
+    weights_max: dict[str, int]  # per quota, the largest single charge
+    circuit: Circuit = field(default_factory=Circuit)
+    urgent_blocked_ms: int = 0  # until when nothing can be granted ...
+    scheduled_blocked_ms: int = 0  # ... and until when nothing can but urgent work
+    due: int = 0  # robots waiting in `ready` accounts
+
+    @property
+    def name(self) -> str:
+        """For people and for ledger keys."""
+        return f"{self.exchange}@{self.egress}" if self.egress else self.exchange
+
+
+@dataclass(slots=True, eq=False)
+class AccountState:
+    """One account and what its answers have shown; `*_key_ms` are stretched instants, `*_as_of_ms` real ones."""
+
+    index: int
+    account: Account
+    route: Route
+    worker: int
+    slots: list[int] = field(default_factory=list)
+    waiting: list[int] = field(default_factory=list)  # due robots, not dispatched yet
+    urgent: dict[int, int] = field(default_factory=dict)  # robots to be looked at at once, and since when
+    busy: int = 0  # the sync in flight; 0: none
+    parked_until_ms: int = 0
+    positions_key_ms: int = 0
+    positions_as_of_ms: int = 0
+    orders_key_ms: int = 0  # of the last list of all symbols
+    orders_as_of_ms: int = 0
+    conditional_key_ms: int = 0
+    conditional_as_of_ms: int = 0
+    books: dict[str, Book] = field(default_factory=dict)  # those with something in them
+    by_symbol: dict[str, list[int]] | None = None
+    questions: dict[Call, int] = field(default_factory=dict)  # open questions, and when they may be asked
+    pages: dict[Surface, int] = field(default_factory=dict)
+    shortening: float = 0.0  # this account's draw of jitter, so that its robots stay together
+    failures: int = 0
+    stopped: str = ""
+    last_fault: str = ""
+
+
+class Fleet:
+    """All robots, accounts and routes."""
+
+    def __init__(self, settings: Settings, tariffs: dict[str, Tariff], budget: Budget, now_ms: int) -> None:
+        self.settings = settings
+        self.tariffs = tariffs
+        self.budget = budget
+        self.base_at_ms = now_ms
+        self.ids: list[str] = []
+        self.symbols: list[str] = []
+        self.slot_of: dict[str, int] = {}
+        self.account_of: list[AccountState | None] = []
+        self.phase = bytearray()
+        self.orders_key_ms = array("q")  # of the last list of this robot's symbol alone
+        self.orders_as_of_ms = array("q")
+        self.last_event_at_ms = array("q")
+        self.intervals_of: dict[int, Intervals] = {}  # robots with intervals of their own
+        self.priority_of: dict[int, float] = {}
+        self.prefix_of: dict[int, str] = {}
+        self.conditional_read: dict[int, tuple[int, int]] = {}  # (key, as_of) of the last list of one symbol
+        self.stopped: dict[int, str] = {}  # robots that are stopped or disabled, and why
+        self.accounts: list[AccountState | None] = []
+        self.account_by_id: dict[str, AccountState] = {}
+        self.routes: dict[tuple[str, str], Route] = {}
+        self.intervals = Intervals.of(settings)
+        self._free: list[int] = []
+        self._by_symbol: dict[str, list[int]] | None = None  # made when it is asked for, dropped when the fleet changes
+        self._egress_keys: dict[str, set[str]] = {}  # by route: the keys of its IP-wide ledgers
+
+    def __len__(self) -> int:
+        return len(self.slot_of)
+
+    # -- what the fleet consists of
+
+    def route(self, exchange: str, egress: str, now_ms: int) -> Route:
+        """The route of an exchange and egress, made when it is new."""
+        route = self.routes.get((exchange, egress))
+        if route is None:
+            tariff = self.tariffs.get(exchange)
+            if tariff is None:
+                raise ConfigError(f"no tariff is loaded for exchange {exchange!r}")
+            weights_max = {quota.name: 1 for quota in tariff.quotas}
+            for cost in tariff.costs.values():
+                for name, weight in cost.weights:
+                    weights_max[name] = max(weights_max[name], weight)
+            route = Route(exchange, egress, tariff, Prices(tariff, self.settings.calls_per_minute),
+                          StretchClock(now_ms), DueHeap(self.base_at_ms), DueHeap(self.base_at_ms),
+                          DueHeap(self.base_at_ms), weights_max)
+            self.routes[exchange, egress] = route
+        return route
+
+    def add_account(self, account: Account, worker: int, now_ms: int) -> AccountState:
+        """Take in an account, to be served by a worker."""
+        state = AccountState(len(self.accounts), account, self.route(account.exchange, account.egress, now_ms), worker)
+        self.accounts.append(state)
+        self.account_by_id[account.id] = state
+        return state
+
+    def add_robot(self, robot: Robot) -> int:
+        """Take in a robot whose account is known; returns its slot.
+
+        Raises:
+            ConfigError: the id is taken, or the account unknown.
+        """
+        if robot.id in self.slot_of:
+            raise ConfigError(f"two robots with the id {robot.id!r}")
+        state = self.account_by_id.get(robot.account)
+        if state is None:
+            raise ConfigError(f"robot {robot.id!r} names account {robot.account!r}, which is not in the fleet")
+        slot = self._new_slot()
+        self.ids[slot], self.symbols[slot], self.account_of[slot] = robot.id, robot.symbol, state
+        self.slot_of[robot.id] = slot
+        if robot.holding_ms or robot.working_ms or robot.flat_ms:
+            self.intervals_of[slot] = Intervals.of(self.settings, robot)
+        if robot.priority != 1.0:
+            self.priority_of[slot] = robot.priority
+        if robot.order_prefix:
+            self.prefix_of[slot] = robot.order_prefix
+        if not robot.enabled:
+            self.stopped[slot] = "disabled"
+        state.slots.append(slot)
+        state.by_symbol = self._by_symbol = None
+        return slot
+
+    def _new_slot(self) -> int:
+        if self._free:
+            slot = self._free.pop()
+            self.phase[slot] = Phase.UNKNOWN
+            self.orders_key_ms[slot] = self.orders_as_of_ms[slot] = self.last_event_at_ms[slot] = 0
+            return slot
+        self.ids.append("")
+        self.symbols.append("")
+        self.account_of.append(None)
+        self.phase.append(Phase.UNKNOWN)
+        for column in (self.orders_key_ms, self.orders_as_of_ms, self.last_event_at_ms):
+            column.append(0)
+        return len(self.ids) - 1
+
+    def remove_robot(self, slot: int) -> None:
+        """Forget a robot; its slot will be used again."""
+        state = self.state_of(slot)
+        state.slots.remove(slot)
+        state.by_symbol = self._by_symbol = None
+        state.urgent.pop(slot, None)
+        if slot in state.waiting:
+            state.waiting.remove(slot)
+            state.route.due -= 1
+        state.route.robots.remove(slot)
+        for table in (self.intervals_of, self.priority_of, self.prefix_of, self.conditional_read, self.stopped):
+            table.pop(slot, None)
+        del self.slot_of[self.ids[slot]]
+        self.account_of[slot] = None
+        self._free.append(slot)
+
+    # -- look-ups
+
+    def slot(self, robot_id: str) -> int:
+        """The slot of a robot.
+
+        Raises:
+            UnknownRobot: there is none of that id.
+        """
+        try:
+            return self.slot_of[robot_id]
+        except KeyError:
+            raise UnknownRobot(f"no robot {robot_id!r} in the fleet") from None
+
+    def state_of(self, slot: int) -> AccountState:
+        """The account of a robot that is in the fleet."""
+        state = self.account_of[slot]
+        assert state is not None, f"slot {slot} is free"
+        return state
+
+    def slots_on(self, state: AccountState, symbol: str) -> list[int]:
+        """The robots of an account on one symbol."""
+        if len(state.slots) <= _SCAN_MAX:
+            return [slot for slot in state.slots if self.symbols[slot] == symbol]
+        if state.by_symbol is None:
+            state.by_symbol = {}
+            for slot in state.slots:
+                state.by_symbol.setdefault(self.symbols[slot], []).append(slot)
+        return state.by_symbol.get(symbol, [])
+
+    def book(self, state: AccountState, symbol: str) -> Book:
+        """What is known of an account on a symbol, with the instants of the account's latest readings."""
+        book = state.books.get(symbol)
+        if book is not None:
+            return book
+        orders_as_of_ms = max([state.orders_as_of_ms, *(self.orders_as_of(state, s)
+                                                        for s in self.slots_on(state, symbol))])
+        return Book(state.account.id, symbol, positions_as_of_ms=state.positions_as_of_ms,
+                    orders_as_of_ms=orders_as_of_ms, conditional_as_of_ms=state.conditional_as_of_ms)
+
+    # -- when a robot's surfaces were true (real time), and when they are wanted again (stretched time)
+
+    def orders_as_of(self, state: AccountState, slot: int) -> int:
+        """When the robot's orders were last read, or proven absent by the positions list; 0: never."""
+        as_of_ms = max(state.orders_as_of_ms, self.orders_as_of_ms[slot])
+        if state.route.tariff.positions_show_orders:
+            book = state.books.get(self.symbols[slot])
+            if book is None or book.is_quiet:
+                return max(as_of_ms, state.positions_as_of_ms)
+        return as_of_ms
+
+    def conditional_as_of(self, state: AccountState, slot: int) -> int:
+        """When the robot's conditional orders were last read; 0: never."""
+        return max(state.conditional_as_of_ms, self.conditional_read.get(slot, (0, 0))[1])
+
+    def read_since(self, slot: int, since_ms: int) -> bool:
+        """Whether every surface of a robot was read at or after an instant, by questions of its own."""
+        state = self.state_of(slot)
+        orders_ms = max(state.orders_as_of_ms, self.orders_as_of_ms[slot])
+        oldest_ms = min(state.positions_as_of_ms, orders_ms)
+        if Surface.CONDITIONAL in state.route.tariff.surfaces:
+            oldest_ms = min(oldest_ms, self.conditional_as_of(state, slot))
+        return oldest_ms >= since_ms
+
+    def certainty(self, slot: int) -> Certainty:
+        """How far what is known of a robot can be trusted, over all its surfaces."""
+        state = self.state_of(slot)
+        if self.phase[slot] == Phase.UNKNOWN or slot in self.stopped or state.stopped:
+            return Certainty.UNKNOWN
+        book = state.books.get(self.symbols[slot])
+        return Certainty.DISPUTED if book is not None and book.doubts else Certainty.AGREED
+
+    def phase_seen(self, slot: int) -> Phase:
+        """The phase as people see it: a stopped robot is unknown, whatever it was."""
+        return Phase.UNKNOWN if self.certainty(slot) is Certainty.UNKNOWN else Phase(self.phase[slot])
+
+    def same_symbol(self, symbol: str) -> list[int]:
+        """All robots on a symbol, over all accounts."""
+        if self._by_symbol is None:
+            self._by_symbol = {}
+            for slot in self.slot_of.values():
+                self._by_symbol.setdefault(self.symbols[slot], []).append(slot)
+        return self._by_symbol.get(symbol, [])
+
+    def age_as_of(self, slot: int) -> int:
+        """The instant from which a robot's age counts; 0: never proven.
+
+        That of its position when it holds one, of its orders when it works with them, of the older of both otherwise.
+        """
+        state = self.state_of(slot)
+        phase = self.phase[slot]
+        if phase == Phase.HOLDING:
+            return state.positions_as_of_ms
+        orders_as_of_ms = self.orders_as_of(state, slot)
+        if phase == Phase.WORKING:
+            return orders_as_of_ms
+        return min(state.positions_as_of_ms, orders_as_of_ms)
+
+    def interval_ms(self, slot: int, phase: int, route: Route) -> int:
+        """A robot's interval in a phase, in stretched time."""
+        intervals = self.intervals_of.get(slot, self.intervals)
+        interval_ms = intervals.of_phase(phase)
+        priority = self.priority_of.get(slot)
+        return interval_ms if priority is None else route.stretch.weighted_ms(interval_ms, priority)
+
+    def surfaces_due(self, slot: int, state: AccountState) -> tuple[int, int, int]:
+        """When a robot's positions, orders and conditional orders are wanted again (stretched; shortened by jitter).
+
+        A surface that shows something for the robot is wanted at its phase's interval; one that shows nothing, at the
+        flat one. -1 stands for a surface that another one answers, or that the exchange does not have.
+        """
+        route, phase = state.route, self.phase[slot]
+        own_ms = self.interval_ms(slot, phase, route)
+        quiet_ms = own_ms if phase in {Phase.FLAT, Phase.UNKNOWN} else self.interval_ms(slot, Phase.FLAT, route)
+        own_ms -= int(own_ms * state.shortening)
+        quiet_ms -= int(quiet_ms * state.shortening)
+        book = state.books.get(self.symbols[slot])
+        positions_ms = state.positions_key_ms + (quiet_ms if phase == Phase.WORKING else own_ms)
+        orders_ms = -1
+        if not route.tariff.positions_show_orders or (book is not None and not book.is_quiet):
+            resting = book is not None and any(not order.conditional for order in book.orders)
+            key_ms = max(state.orders_key_ms, self.orders_key_ms[slot])
+            orders_ms = key_ms + (own_ms if resting or phase == Phase.UNKNOWN else quiet_ms)
+            if book is not None and book.hinted:
+                orders_ms = key_ms  # the positions list says that orders rest which were never read: at once
+        conditional_ms = -1
+        if Surface.CONDITIONAL in route.tariff.surfaces:
+            resting = book is not None and any(order.conditional for order in book.orders)
+            key_ms = max(state.conditional_key_ms, self.conditional_read.get(slot, (0, 0))[0])
+            conditional_ms = key_ms + (own_ms if resting or phase == Phase.UNKNOWN else quiet_ms)
+        return positions_ms, orders_ms, conditional_ms
+
+    def wish_ms(self, slot: int, state: AccountState) -> int:
+        """When a robot wants its next run, in stretched time."""
+        positions_ms, orders_ms, conditional_ms = self.surfaces_due(slot, state)
+        wish_ms = positions_ms if orders_ms < 0 else min(positions_ms, orders_ms)
+        return wish_ms if conditional_ms < 0 else min(wish_ms, conditional_ms)
+
+    def draw_jitter(self, state: AccountState, rng: Random) -> None:
+        """A new draw for the account's next round."""
+        state.shortening = 1 - jittered_ms(1_000_000, self.settings.jitter, rng) / 1_000_000
+
+    # -- what calls are charged to
+
+    def charges(self, state: AccountState, calls: tuple[Call, ...], now_ms: int) -> list[tuple[Ledger, int]]:
+        """The ledgers that these calls of an account draw on, and how much of each."""
+        route, totals = state.route, dict[Ledger, int]()
+        for call in calls:
+            totals[self.budget.operator] = totals.get(self.budget.operator, 0) + call.pages
+            cost = route.tariff.cost(call)
+            for name, weight in cost.weights:
+                ledger = self.ledger(route, name, state.account.id, cost.endpoint, call.symbol, now_ms)
+                totals[ledger] = totals.get(ledger, 0) + weight * call.pages
+        return list(totals.items())
+
+    def route_charges(self, route: Route, call: Call, now_ms: int) -> list[tuple[Ledger, int]]:
+        """The ledgers that a call outside any account (the markets) draws on."""
+        cost = route.tariff.cost(call)
+        return [(self.budget.operator, call.pages), *(
+            (self.ledger(route, name, "", cost.endpoint, "", now_ms), weight) for name, weight in cost.weights)]
+
+    def egress_keys(self, route: Route) -> set[str]:
+        """The keys of a route's IP-wide ledgers: what blocks one of them blocks the route."""
+        keys = self._egress_keys.get(route.name)
+        if keys is None:
+            keys = {f"{route.name}:{quota.name}" for quota in route.tariff.quotas if quota.scope is Scope.EGRESS}
+            self._egress_keys[route.name] = keys
+        return keys
+
+    def ledger(self, route: Route, quota_name: str, account: str, endpoint: str, symbol: str, now_ms: int) -> Ledger:
+        """The ledger of one quota for one call."""
+        quota = next(quota for quota in route.tariff.quotas if quota.name == quota_name)
+        scope = {
+            Scope.EGRESS: "",
+            Scope.ACCOUNT: f"/{account}",
+            Scope.ENDPOINT: f"/{account}/{endpoint}",
+            Scope.INSTRUMENT: f"/{account}/{symbol}",
+        }[quota.scope]
+        key = f"{route.name}:{quota_name}{scope}"
+        return self.budget.ledger(key, quota, biggest=route.weights_max[quota_name], now_ms=now_ms)

@@ -1,0 +1,189 @@
+"""Granting: which account goes next, what it asks, and whether the budget lets it.
+
+Urgent accounts come first, then ready ones, the route whose head has waited longest first. An account that cannot be
+granted waits for the ledger that is in the way and holds up nobody who does not need that ledger.
+"""
+
+from typing import TYPE_CHECKING
+
+from fleetsync.budget import Deferral, dispatch_calls_max
+from fleetsync.fleet import AccountState, Route
+from fleetsync.messages import Call, Dispatch, OpenExchange
+from fleetsync.model import Surface
+from fleetsync.planner import Need, cut, plan
+from fleetsync.sync import Sync
+
+if TYPE_CHECKING:
+    from fleetsync.core import Core
+
+_URGENT_IN_A_ROW = 4  # after so many urgent grants a scheduled one is served as if urgent, so that no storm starves it
+_GIVE_UP_SLACK_MS = 5_000  # beyond a call's own deadline, how long a worker may take to report a sync
+_NEARLY_DUE = 8  # a surface due within an eighth of its interval is read along with one that is due
+_LATE_MAX_MS = 2_000  # a key further behind than this counts as this far behind: nobody saves up turns
+
+
+class Granter:
+    """The half of the core that spends the budget. It shares the core's state."""
+
+    def __init__(self, core: "Core") -> None:
+        self._core = core
+        self._sync_id = 0
+        self._urgent_in_a_row = 0
+        self.urgent_blocked_ms = 0  # until when the operator's cap admits nothing ...
+        self.scheduled_blocked_ms = 0  # ... and until when nothing but urgent work
+
+    def open_exchanges(self, now_ms: int) -> None:
+        """Load an exchange's markets in a worker that needs them: a call like any other, granted and charged."""
+        if (self._core.roster.opening_at_ms or 0) > now_ms:
+            return
+        self._core.roster.opening_at_ms = None
+        for worker, route in self._core.roster.to_open():
+            call = Call(Surface.MARKETS)
+            deferral = self._circuit(route, now_ms) or self._core.budget.request(
+                self._core.fleet.route_charges(route, call, now_ms), now_ms, urgent=True)
+            if deferral is not None:
+                self._core.roster.opening_at_ms = deferral.at_ms
+                return
+            sync = self._sync(None, route, worker, (call,), [], 0, now_ms, urgent=True)
+            self._core.roster.opening(worker, route)
+            message = OpenExchange(sync.id, route.exchange, route.egress, now_ms + self._core.settings.grant_valid_ms)
+            self._core.commands.append((worker, message))
+
+    def grant_urgent(self, now_ms: int) -> None:
+        """Serve the urgent lanes as far as the budget goes, with a scheduled account now and then."""
+        for route in self._core.fleet.routes.values():
+            while max(route.urgent_blocked_ms, self.urgent_blocked_ms) <= now_ms:
+                if self._urgent_in_a_row >= _URGENT_IN_A_ROW and route.ready.live:
+                    self._urgent_in_a_row = 0
+                    self._serve_scheduled(route, now_ms, borrowing=True)
+                    continue
+                since_ms = route.urgent.next_due_at_ms()
+                index = route.urgent.pop_due(now_ms)
+                if since_ms is None or index < 0:
+                    break
+                state = self._core.fleet.accounts[index]
+                if state is not None and not state.busy:
+                    self._urgent_in_a_row += 1
+                    self._dispatch(state, now_ms, urgent=True, key_ms=since_ms)
+
+    def grant_scheduled(self, now_ms: int) -> None:
+        """Serve ready accounts, the route whose head has waited longest first, until nothing can be granted."""
+        routes = [route for route in self._core.fleet.routes.values() if route.ready.live]
+        while routes and self.scheduled_blocked_ms <= now_ms:
+            route = min(routes, key=lambda r: r.stretch.real_ms(r.ready.next_due_at_ms() or 0))
+            if route.scheduled_blocked_ms > now_ms or not self._serve_scheduled(route, now_ms):
+                routes.remove(route)
+        for route in self._core.fleet.routes.values():
+            head_ms = route.ready.next_due_at_ms()
+            if head_ms is not None:
+                route.stretch.waited(head_ms, now_ms)
+
+    def _serve_scheduled(self, route: Route, now_ms: int, *, borrowing: bool = False) -> bool:
+        """Serve the account at the head of a route; False when there was none."""
+        key_ms = route.ready.next_due_at_ms()
+        if key_ms is None:
+            return False
+        state = self._core.fleet.accounts[route.ready.pop_due(key_ms)]
+        if state is not None and not state.busy:
+            self._dispatch(state, now_ms, urgent=False, key_ms=key_ms, borrowing=borrowing)
+        return True
+
+    # -- one dispatch
+
+    def _dispatch(self, state: AccountState, now_ms: int, *, urgent: bool, key_ms: int = 0,
+                  borrowing: bool = False) -> None:
+        """Plan, ask for a grant, send; or put the account back to where it will be taken up again.
+
+        `key_ms` is the account's key in its lane: a real instant in the urgent one, a stretched one otherwise.
+        """
+        route = state.route
+        stretched_ms = route.stretch.now_ms(now_ms)
+        head_ms = stretched_ms if urgent else max(key_ms, stretched_ms - _LATE_MAX_MS)
+        need = self._need(state, stretched_ms, now_ms, urgent=urgent)
+        if not need:
+            self._core.settlement.rearm(state, stretched_ms)
+            return
+        if state.parked_until_ms > now_ms:
+            self._core.settlement.wakeups.put_sooner(state.index, state.parked_until_ms)
+            return
+        if not self._core.roster.serves(state.worker, route):
+            self._core.roster.stall(state, head_ms)
+            return
+        calls_max = dispatch_calls_max(self._core.settings.calls_per_minute)
+        calls = plan(need, route.prices)
+        calls = calls[: cut(calls, route.tariff, calls_max, route.weights_max)]
+        deferral = self._circuit(route, now_ms) or self._core.budget.request(
+            self._core.fleet.charges(state, calls, now_ms), now_ms, urgent=urgent or borrowing)
+        if deferral is not None:
+            self._defer(state, deferral, key_ms, urgent=urgent)
+            return
+        slots, state.waiting = state.waiting, []
+        route.due -= len(slots)
+        sync = self._sync(state, route, state.worker, calls, slots, head_ms, now_ms, urgent=urgent)
+        sync.urgent_slots, state.urgent = state.urgent, {}
+        for call in calls:
+            state.questions.pop(call, None)
+        state.busy = sync.id
+        route.urgent.remove(state.index)
+        route.ready.remove(state.index)
+        full = urgent or bool(need.questions) or self._core.settlement.has_doubts(state)
+        message = Dispatch(sync.id, state.account.id, calls, now_ms + self._core.settings.grant_valid_ms, full)
+        self._core.commands.append((state.worker, message))
+
+    def _sync(self, state: AccountState | None, route: Route, worker: int, calls: tuple[Call, ...], slots: list[int],
+              key_ms: int, now_ms: int, *, urgent: bool) -> Sync:
+        self._sync_id += 1
+        settings, pages = self._core.settings, max(call.pages for call in calls)
+        give_up_at_ms = now_ms + settings.grant_valid_ms + settings.call_timeout_ms * pages + _GIVE_UP_SLACK_MS
+        sync = Sync(self._sync_id, state, route, worker, calls, slots, key_ms, now_ms, give_up_at_ms, urgent)
+        self._core.in_flight[sync.id] = sync
+        self._core.roster.started(worker)
+        route.circuit.sent()
+        return sync
+
+    def _need(self, state: AccountState, stretched_ms: int, now_ms: int, *, urgent: bool) -> Need:
+        """What the account's waiting and urgent robots want read, and which questions may be asked now."""
+        fleet, offers_conditional = self._core.fleet, Surface.CONDITIONAL in state.route.tariff.surfaces
+        positions = False
+        orders: set[str] = set()
+        conditional: set[str] = set()
+        for slot, since_ms in state.urgent.items():
+            positions = positions or state.positions_as_of_ms < since_ms
+            if max(state.orders_as_of_ms, fleet.orders_as_of_ms[slot]) < since_ms:
+                orders.add(fleet.symbols[slot])
+            if offers_conditional and fleet.conditional_as_of(state, slot) < since_ms:
+                conditional.add(fleet.symbols[slot])
+        for slot in state.waiting:
+            due_ms = fleet.surfaces_due(slot, state)
+            until_ms = stretched_ms + fleet.interval_ms(slot, fleet.phase[slot], state.route) // _NEARLY_DUE
+            positions = positions or due_ms[0] <= until_ms
+            if 0 <= due_ms[1] <= until_ms:
+                orders.add(fleet.symbols[slot])
+            if 0 <= due_ms[2] <= until_ms:
+                conditional.add(fleet.symbols[slot])
+        questions = tuple(call for call, at_ms in state.questions.items() if at_ms <= now_ms)
+        return Need(positions, tuple(sorted(orders)), tuple(sorted(conditional)), questions, tuple(state.pages.items()))
+
+    def _circuit(self, route: Route, now_ms: int) -> Deferral | None:
+        at_ms = route.circuit.admits_at_ms(now_ms)
+        return Deferral(None, at_ms) if at_ms > now_ms else None
+
+    def _defer(self, state: AccountState, deferral: Deferral, key_ms: int, *, urgent: bool) -> None:
+        """Wait for the ledger that is in the way, at the level it stands for: all, the route, or this account alone."""
+        route = state.route
+        if deferral.ledger is self._core.budget.operator:
+            self.scheduled_blocked_ms = deferral.at_ms
+            if urgent:
+                self.urgent_blocked_ms = deferral.at_ms
+        elif deferral.ledger is None or deferral.ledger.key in self._core.fleet.egress_keys(route):
+            route.scheduled_blocked_ms = deferral.at_ms
+            if urgent:
+                route.urgent_blocked_ms = deferral.at_ms
+        else:
+            state.parked_until_ms = deferral.at_ms
+            self._core.settlement.wakeups.put_sooner(state.index, deferral.at_ms)
+            return
+        if urgent:
+            route.urgent.put(state.index, key_ms)
+        else:
+            route.ready.put(state.index, key_ms)

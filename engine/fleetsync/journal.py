@@ -1,0 +1,200 @@
+"""What the core has found and not yet handed on: rows to commit, numbered changes, notices, counts.
+
+Changes are numbered here, in the order in which they were found, and go out in the same batch as the state they make.
+"""
+
+from bisect import insort
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fleetsync.book import Finding, plain
+from fleetsync.fleet import AccountState, Fleet
+from fleetsync.messages import Request
+from fleetsync.model import Change, Order, Position
+from fleetsync.ports import Batch, Loaded
+from fleetsync.units import MINUTE_MS
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Something people should know, said once for each `key` until it is over."""
+
+    level: str  # "info" | "warning" | "error"
+    key: str
+    text: str
+
+
+class CallMeter:
+    """Counts requests as the exchange sees them: in all, and in the worst 60 s, wherever they start."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+        self.worst_minute = 0
+        self._sent: list[int] = []  # instants of the last two minutes, sorted
+
+    def count(self, sent_at_ms: int) -> None:
+        """One request was sent; reports may come a little out of order."""
+        self.calls += 1
+        insort(self._sent, sent_at_ms)
+        self.worst_minute = max(self.worst_minute, self._worst_from(sent_at_ms))
+        if self._sent[0] < self._sent[-1] - 4 * MINUTE_MS:
+            self._sent = [at_ms for at_ms in self._sent if at_ms > self._sent[-1] - 2 * MINUTE_MS]
+
+    def last_minute(self, now_ms: int) -> int:
+        """Requests in the 60 s up to now."""
+        return sum(at_ms > now_ms - MINUTE_MS for at_ms in self._sent)
+
+    def _worst_from(self, sent_at_ms: int) -> int:
+        """The fullest window that ends at this request or at one of those after it which it shares a window with."""
+        sent, worst, start = self._sent, 0, 0
+        for end in range(len(sent) - 1, -1, -1):
+            if sent[end] < sent_at_ms:
+                break
+            start = end
+            while start > 0 and sent[start - 1] > sent[end] - MINUTE_MS:
+                start -= 1
+            worst = max(worst, end - start + 1)
+        return worst
+
+
+class Journal:
+    """See the module's docstring."""
+
+    def __init__(self) -> None:
+        self.batch = Batch()
+        self.last_change = 0
+        self.inherited: dict[str, tuple[list[Position], list[Order]]] = {}  # by account, of an earlier run
+        self.freezes: dict[str, int] = {}  # ledger key -> until
+        self.notices: list[Notice] = []
+        self.meter = CallMeter()
+        self.uncertain_calls = 0  # granted to workers that never reported them
+        self.statuses: dict[int, int] = {}  # HTTP status -> requests
+        self.faults: dict[str, int] = {}
+        self.syncs = 0
+        self.changes = 0
+        self.served: list[tuple[int, int]] = []  # (event id, accepted at) of events whose outcome is in `batch`
+        self.answered: list[tuple[int, str]] = []  # (waiter, "" or why not) of forced syncs
+        self._dirty: set[int] = set()
+        self._said: set[str] = set()
+
+    def restore(self, loaded: Loaded) -> None:
+        """Continue the numbering of an earlier run."""
+        self.inherited = loaded.by_account()
+        self.last_change = loaded.last_change
+
+    # -- rows
+
+    def robot_changed(self, slot: int) -> None:
+        """The robot's row has to be written again."""
+        self._dirty.add(slot)
+
+    def robot_removed(self, robot_id: str, slot: int) -> None:
+        """The robot's row goes."""
+        self._dirty.discard(slot)
+        self.batch.robots[robot_id] = None
+
+    def account_changed(self, state: AccountState) -> None:
+        """The account's row has to be written again; it never holds a secret."""
+        account = state.account
+        self.batch.accounts[account.id] = {
+            "id": account.id, "exchange": account.exchange, "egress": account.egress, "stopped": state.stopped,
+            "last_fault": state.last_fault,
+        }
+
+    def record(self, state: AccountState, symbol: str, findings: Sequence[Finding], robots: tuple[str, ...]) -> None:
+        """Number what reconcile found, and write the rows it changes."""
+        account = state.account.id
+        for finding in findings:
+            self._write_row(account, symbol, finding)
+            self.change(account, symbol, robots, finding)
+
+    def change(self, account: str, symbol: str, robots: tuple[str, ...], finding: Finding) -> None:
+        """Number one change."""
+        self.last_change += 1
+        self.changes += 1
+        self.batch.changes.append(Change(
+            self.last_change, account, symbol, robots, finding.kind, finding.key, finding.cause,
+            plain(finding.before), plain(finding.after), finding.evidence, finding.exchange_at_ms, finding.seen_at_ms))
+
+    def _write_row(self, account: str, symbol: str, finding: Finding) -> None:
+        before, after = finding.before, finding.after
+        if isinstance(before, Position):
+            self.batch.positions[account, symbol, before.side] = None
+        if isinstance(after, Position):
+            self.batch.positions[account, symbol, after.side] = after
+        if isinstance(after, Order):
+            self.batch.orders[account, after.id] = None if finding.kind == "order_ended" else after
+
+    def froze(self, key: str, until_ms: int) -> None:
+        """A ledger was frozen; a restart must know."""
+        self.freezes[key] = until_ms
+        self.batch.freezes[key] = until_ms
+
+    def take_batch(self, fleet: Fleet) -> Batch:
+        """Everything to commit since the last call."""
+        batch, self.batch = self.batch, Batch()
+        for slot in self._dirty:
+            state = fleet.account_of[slot]
+            if state is not None:
+                batch.robots[fleet.ids[slot]] = robot_row(fleet, slot, state)
+        self._dirty = set()
+        return batch
+
+    def take_served(self) -> list[tuple[int, int]]:
+        """Events whose outcome the batch just taken carries: (event id, accepted at)."""
+        served, self.served = self.served, []
+        return served
+
+    def take_answered(self) -> list[tuple[int, str]]:
+        """Forced syncs that are answered once the batch just taken is committed: (waiter, why not)."""
+        answered, self.answered = self.answered, []
+        return answered
+
+    # -- what people see
+
+    def notice(self, level: str, key: str, text: str) -> None:
+        """Say something once; again only after `over(key)`."""
+        if key not in self._said:
+            self._said.add(key)
+            self.notices.append(Notice(level, key, text))
+
+    def over(self, key: str, text: str = "") -> None:
+        """What was said under `key` is over."""
+        if key in self._said:
+            self._said.discard(key)
+            if text:
+                self.notices.append(Notice("info", key, text))
+
+    def take_notices(self) -> list[Notice]:
+        """What was noticed since the last call."""
+        notices, self.notices = self.notices, []
+        return notices
+
+    def count_requests(self, requests: Iterable[Request]) -> None:
+        """Every HTTP request that a worker reports, whatever came of it."""
+        for request in requests:
+            self.meter.count(request.sent_at_ms)
+            self.statuses[request.status] = self.statuses.get(request.status, 0) + 1
+
+    def count_fault(self, fault: str) -> None:
+        """One call without a usable answer."""
+        self.faults[fault] = self.faults.get(fault, 0) + 1
+
+
+def robot_row(fleet: Fleet, slot: int, state: AccountState) -> dict[str, Any]:
+    """A robot as the store keeps it."""
+    intervals = fleet.intervals_of.get(slot)
+    stopped = fleet.stopped.get(slot, "") or state.stopped
+    return {
+        "id": fleet.ids[slot], "account": state.account.id, "symbol": fleet.symbols[slot],
+        "phase": fleet.phase_seen(slot).name.lower(), "priority": fleet.priority_of.get(slot, 1.0),
+        "enabled": fleet.stopped.get(slot) != "disabled", "order_prefix": fleet.prefix_of.get(slot, ""),
+        "holding_ms": intervals.holding_ms if intervals else None,
+        "working_ms": intervals.working_ms if intervals else None,
+        "flat_ms": intervals.flat_ms if intervals else None,
+        "positions_as_of_ms": state.positions_as_of_ms, "orders_as_of_ms": fleet.orders_as_of(state, slot),
+        "conditional_as_of_ms": state.conditional_as_of_ms, "last_sync_at_ms": fleet.age_as_of(slot),
+        "last_event_at_ms": fleet.last_event_at_ms[slot], "stopped": stopped,
+        "certainty": fleet.certainty(slot).value,
+    }

@@ -1,0 +1,102 @@
+"""The planner: the cheapest set of calls that serves what an account's due robots need.
+
+Costs are compared as shares of the quotas they use: a call that takes 40 of 2,400 a minute and 1 of 1,200 costs
+40/2400 + 1/1200. So the plan adapts by itself to whichever limit is scarce for this operator. Surfaces are answered
+independently, so the cheapest set is the cheapest cover of each surface, and the choice is exact.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from fleetsync.messages import Call
+from fleetsync.model import Surface
+from fleetsync.tariff import Scope, Tariff
+
+_PRICE_UNIT = 1_000_000_000  # prices are integers: billionths of a quota per minute
+_BY_SYMBOL = (Surface.ORDERS, Surface.CONDITIONAL)
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """What has to be known about one account now."""
+
+    positions: bool = False
+    orders: tuple[str, ...] = ()  # symbols, sorted
+    conditional: tuple[str, ...] = ()
+    questions: tuple[Call, ...] = ()  # evidence that reconcile asked for
+    pages: tuple[tuple[Surface, int], ...] = ()  # pages that the last answers needed, where more than one
+
+    def __bool__(self) -> bool:
+        return bool(self.positions or self.orders or self.conditional or self.questions)
+
+
+class Prices:
+    """What each question costs, as one comparable number, under a tariff and the operator's cap."""
+
+    def __init__(self, tariff: Tariff, calls_per_minute: int) -> None:
+        per_minute = {quota.name: quota.limit * 60_000 // quota.window_ms or 1 for quota in tariff.quotas}
+        egress = {quota.name for quota in tariff.quotas if quota.scope is Scope.EGRESS}
+        self._prices = {
+            key: _PRICE_UNIT // calls_per_minute
+            + sum(
+                weight * _PRICE_UNIT // per_minute[name]
+                for name, weight in cost.weights
+                # A limit that only this account shares is no price to the fleet; it is a gate, and the budget keeps it.
+                if name in egress
+            )
+            for key, cost in tariff.costs.items()
+        }
+
+    def of(self, surface: Surface, *, one_symbol: bool) -> int | None:
+        """The price of a page; None where the exchange cannot be asked so."""
+        return self._prices.get(f"{surface.value}:symbol" if one_symbol else surface.value)
+
+
+def plan(need: Need, prices: Prices) -> tuple[Call, ...]:
+    """The cheapest calls that answer all of `need`: positions first, then lists, then questions."""
+    pages = dict(need.pages)
+    calls: list[Call] = []
+    if need.positions:
+        calls.append(Call(Surface.POSITIONS, pages=pages.get(Surface.POSITIONS, 1)))
+    for surface, symbols in zip(_BY_SYMBOL, (need.orders, need.conditional), strict=True):
+        calls.extend(_cover(surface, symbols, pages.get(surface, 1), prices))
+    calls.extend(question for question in need.questions if not _answered(question, calls))
+    return tuple(calls)
+
+
+def _cover(surface: Surface, symbols: Sequence[str], pages: int, prices: Prices) -> Iterable[Call]:
+    if not symbols:
+        return ()
+    one, every = prices.of(surface, one_symbol=True), prices.of(surface, one_symbol=False)
+    if every is not None and (one is None or every * pages <= one * len(symbols)):
+        return (Call(surface, pages=pages),)
+    if one is None:
+        return ()  # the exchange has no such surface
+    return [Call(surface, symbol) for symbol in symbols]
+
+
+def _answered(question: Call, calls: Iterable[Call]) -> bool:
+    """Whether a list call already in the plan answers a question for the same list."""
+    return any(
+        call.surface is question.surface and call.symbol in {"", question.symbol}
+        for call in calls
+        if question.surface in {Surface.POSITIONS, *_BY_SYMBOL}
+    )
+
+
+def cut(calls: Sequence[Call], tariff: Tariff, calls_max: int, weights_max: dict[str, int]) -> int:
+    """How many of the calls, from the first on, fit one grant; at least one.
+
+    `weights_max` gives for each quota the largest charge that its ledger was made for.
+    """
+    spent: dict[str, int] = {}
+    requests = 0
+    for taken, call in enumerate(calls):
+        requests += call.pages
+        fits = requests <= calls_max
+        for name, weight in tariff.cost(call).weights:
+            spent[name] = spent.get(name, 0) + weight * call.pages
+            fits = fits and spent[name] <= weights_max[name]
+        if not fits and taken:
+            return taken
+    return len(calls)

@@ -1,0 +1,143 @@
+"""What goes wrong: faults, stops, freezes and the exchanges' own counters, taken in from answers.
+
+A fault of the network rests the account, one of its keys stops it, one of a symbol stops that symbol's robots; a limit
+freezes the ledgers that guard it. Each is said once, stands in the status, and nothing of it is ever read as "gone".
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from fleetsync.fleet import AccountState, Route
+from fleetsync.health import backoff_ms
+from fleetsync.messages import Answer, Request
+from fleetsync.model import Fault, Phase, Surface
+from fleetsync.sync import Sync
+from fleetsync.tariff import Scope
+from fleetsync.units import MINUTE_MS, SECOND_MS
+
+if TYPE_CHECKING:
+    from fleetsync.core import Core
+
+_BAN_DEFAULT_MS = 2 * MINUTE_MS  # Binance's first ban; used where an exchange bans without saying for how long
+_RETRYABLE = {Fault.NETWORK, Fault.DOWN, Fault.MALFORMED, Fault.CLOCK, Fault.REFUSED}
+LISTS = (Surface.POSITIONS, Surface.ORDERS, Surface.CONDITIONAL)
+
+
+class Trouble:
+    """The core's dealings with faults. It shares the core's state."""
+
+    def __init__(self, core: "Core") -> None:
+        self._core = core
+
+    def failed(self, state: AccountState, sync: Sync, answer: Answer, now_ms: int) -> None:
+        """One call brought no usable answer."""
+        core, fault = self._core, answer.fault
+        assert fault is not None
+        if fault is Fault.EXPIRED:
+            return
+        core.journal.count_fault(fault.value)
+        detail = f"{fault.value}: {answer.detail}" if answer.detail else fault.value
+        if fault is Fault.AUTH:
+            self.stop_account(state, detail)
+        elif fault is Fault.BAD_SYMBOL:
+            self.symbols_unknown(state, (answer.call.symbol,))
+        elif fault in {Fault.BANNED, Fault.RATE_LIMITED}:
+            self._freeze(state, answer, now_ms)
+        elif fault in _RETRYABLE:
+            self._rest(state, sync, fault, detail, now_ms)
+        if answer.call.surface not in LISTS and not state.stopped:
+            state.questions.setdefault(answer.call, max(state.parked_until_ms, now_ms))
+
+    def _rest(self, state: AccountState, sync: Sync, fault: Fault, detail: str, now_ms: int) -> None:
+        core = self._core
+        if state.parked_until_ms <= now_ms:  # once a sync, however many of its calls failed
+            state.failures += 1
+            state.parked_until_ms = now_ms + backoff_ms(state.failures, core.settings, core.rng)
+        if state.last_fault != detail:
+            state.last_fault = detail
+            core.journal.account_changed(state)
+        core.journal.notice("warning", f"account:{state.account.id}",
+                            f"account {state.account.id}: {detail}; it is tried again")
+        if fault in {Fault.NETWORK, Fault.DOWN}:
+            self._circuit_failed(sync.route, state.account.id, detail, now_ms)
+
+    def _circuit_failed(self, route: Route, account: str, detail: str, now_ms: int) -> None:
+        core = self._core
+        if route.circuit.failed(account, now_ms, core.settings, core.rng):
+            core.journal.notice("error", f"route:{route.name}",
+                                f"{route.name} does not answer ({detail}); it is probed until it does")
+
+    def healthy(self, state: AccountState) -> None:
+        """The account answers: what was said of it and of its route is over."""
+        core, route = self._core, state.route
+        if route.circuit.succeeded():
+            route.urgent_blocked_ms = route.scheduled_blocked_ms = 0
+        core.journal.over(f"route:{route.name}", f"{route.name} answers again")
+        if (state.failures or state.last_fault) and not state.parked_until_ms:
+            state.failures, state.last_fault = 0, ""
+            core.journal.over(f"account:{state.account.id}", f"account {state.account.id} answers again")
+            core.journal.account_changed(state)
+
+    def stop_account(self, state: AccountState, reason: str) -> None:
+        """Serve an account no more until somebody resumes it; its robots become unknown."""
+        core = self._core
+        state.stopped = state.last_fault = reason
+        state.questions.clear()
+        state.urgent.clear()
+        state.route.due -= len(state.waiting)
+        state.waiting.clear()
+        state.route.ready.remove(state.index)
+        state.route.urgent.remove(state.index)
+        for slot in state.slots:
+            core.fleet.phase[slot] = Phase.UNKNOWN
+            state.route.robots.remove(slot)
+            core.journal.robot_changed(slot)
+            core.inbox.check(slot, state, core.fleet, core.journal, 0)
+        core.journal.account_changed(state)
+        core.journal.notice("error", f"account:{state.account.id}",
+                            f"account {state.account.id} stopped, {reason}; mend its keys and resume it")
+
+    def symbols_unknown(self, state: AccountState, symbols: Sequence[str]) -> None:
+        """Stop the robots on symbols that the exchange does not list."""
+        core = self._core
+        for symbol in symbols:
+            for slot in core.fleet.slots_on(state, symbol):
+                if slot in core.fleet.stopped:
+                    continue
+                core.fleet.stopped[slot] = f"bad_symbol: {state.route.exchange} does not list {symbol}"
+                core.fleet.phase[slot] = Phase.UNKNOWN
+                state.route.robots.remove(slot)
+                core.journal.robot_changed(slot)
+                core.inbox.check(slot, state, core.fleet, core.journal, 0)
+                robot = core.fleet.ids[slot]
+                core.journal.notice("error", f"robot:{robot}",
+                                    f"robot {robot} stopped: {state.route.exchange} does not list {symbol}")
+
+    def _freeze(self, state: AccountState, answer: Answer, now_ms: int) -> None:
+        """The exchange said stop: freeze what it guards, for as long as it says."""
+        core, route = self._core, state.route
+        cost = route.tariff.cost(answer.call)
+        banned = answer.fault is Fault.BANNED
+        default_ms = _BAN_DEFAULT_MS if banned else SECOND_MS
+        until_ms = now_ms + max(answer.retry_after_ms, default_ms)
+        names = {quota.name: quota.scope for quota in route.tariff.quotas}
+        guarded = [name for name, _ in cost.weights if not banned or names[name] is Scope.EGRESS]
+        guarded = guarded or [name for name, scope in names.items() if scope is Scope.EGRESS]
+        for name in guarded:
+            ledger = core.fleet.ledger(route, name, state.account.id, cost.endpoint, answer.call.symbol, now_ms)
+            ledger.freeze(until_ms)
+            core.journal.froze(ledger.key, until_ms)
+        if banned or not guarded:
+            route.urgent_blocked_ms = route.scheduled_blocked_ms = until_ms
+        core.journal.notice("error" if banned else "warning", f"freeze:{route.name}:{until_ms // MINUTE_MS}",
+                            f"{route.name}: {answer.fault}; nothing is sent for {-(-(until_ms - now_ms) // 1000)} s")
+
+    def feedback(self, route: Route, state: AccountState | None, requests: Sequence[Request], now_ms: int) -> None:
+        """What the exchange's own counters say corrects our ledgers."""
+        for request in requests:
+            if request.used_weight >= 0:
+                for quota in route.tariff.quotas:
+                    if quota.scope is Scope.EGRESS and quota.aligned:
+                        account = state.account.id if state else ""
+                        ledger = self._core.fleet.ledger(route, quota.name, account, request.endpoint, "", now_ms)
+                        ledger.observe(request.used_weight, request.sent_at_ms, now_ms)
