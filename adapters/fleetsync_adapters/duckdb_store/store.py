@@ -15,11 +15,12 @@ from fleetsync.ports import Batch, Loaded
 from fleetsync.units import DAY_MS, HOUR_MS
 from fleetsync_adapters import store_rows
 from fleetsync_adapters.duckdb_store import opening
-from fleetsync_adapters.duckdb_store.writing import Writer, rows_of
+from fleetsync_adapters.duckdb_store.writing import Ends, Writer, rows_of
 from fleetsync_adapters.store_rows import clean
 
 _FETCH_ROWS: Final = 10_000  # a load goes through memory in portions
 _PRUNE_EVERY_MS: Final = HOUR_MS
+_NUMBERED: Final = (("changes", "number"), ("syncs", "seq"), ("events", "id"))
 _CHANGES: Final = opening.script("changes.sql")
 _CHANGES_OF_ROBOT: Final = opening.script("changes_of_robot.sql")
 _PRUNE_SYNCS: Final = opening.script("prune_syncs.sql")
@@ -54,9 +55,8 @@ class DuckDBStore:
         self._readers = 0
         self._connection: duckdb.DuckDBPyConnection | None = None
         self._writer: Writer | None = None  # None after a failure, until `_recover`
-        self._last_change = 0
-        self._stored_sync = 0  # the last sync record in the file ...
-        self._acknowledged_sync = 0  # ... and the last one we said was committed: they differ after a doubtful failure
+        self._ends = Ends(0, 0, 0)
+        self._acknowledged_sync = 0  # the last record we said was committed; `_ends` is ahead after a doubtful failure
         self._pruned_at_ms = 0
         self._pruned_sync = 0
         self._closed = False
@@ -71,12 +71,12 @@ class DuckDBStore:
         except BaseException:
             self._release()
             raise
-        self._acknowledged_sync = self._stored_sync
+        self._acknowledged_sync = self._ends.sync
 
     @property
     def last_change(self) -> int:
         """The number of the last committed change."""
-        return self._last_change
+        return self._ends.change
 
     def load(self) -> Loaded:
         """Everything, once, at start."""
@@ -98,12 +98,12 @@ class DuckDBStore:
         """All of the batch, or nothing; a batch that was committed already is no harm."""
         with self._writing:
             writer = self._ready_writer()
-            replayed, changes = store_rows.split_replayed(batch.changes, self._last_change)
+            replayed, changes = store_rows.split_replayed(batch.changes, self._ends.change)
             if replayed:
                 self._check_replayed(replayed)
             # After a commit that failed and yet went through, the same records stand first in the next batch.
-            syncs = max(len(batch.syncs) - (self._stored_sync - self._acknowledged_sync), 0)
-            write = rows_of(batch, changes, at_ms, first_sync=self._stored_sync + 1, syncs=syncs)
+            syncs = max(len(batch.syncs) - (self._ends.sync - self._acknowledged_sync), 0)
+            write = rows_of(batch, changes, at_ms, self._ends, syncs=syncs)
             try:
                 writer.commit(write)
             except duckdb.Error as error:
@@ -113,9 +113,9 @@ class DuckDBStore:
             except BaseException:
                 self._recover()
                 raise
-            self._last_change += len(changes)
-            self._stored_sync += syncs
-            self._acknowledged_sync = self._stored_sync
+            self._ends = Ends(self._ends.change + len(changes), self._ends.sync + syncs,
+                              max(self._ends.event, *batch.events, 0))
+            self._acknowledged_sync = self._ends.sync
             opening.make_private(self.path)
             self._prune_when_due(at_ms)
 
@@ -179,8 +179,7 @@ class DuckDBStore:
 
     def _take_over(self, connection: duckdb.DuckDBPyConnection) -> None:
         """Learn what is truly in the file, and be ready to write."""
-        self._last_change = _last(connection, "changes", "number")
-        self._stored_sync = _last(connection, "syncs", "seq")
+        self._ends = Ends(*(_last(connection, *column) for column in _NUMBERED))
         self._writer = None if self.readonly else Writer(connection)
 
     def _recover(self) -> None:
@@ -232,10 +231,10 @@ class DuckDBStore:
             assert same, f"change {new.number} is committed already, with another content"
 
     def _prune_when_due(self, at_ms: int) -> None:
-        new = self._stored_sync - self._pruned_sync
+        new = self._ends.sync - self._pruned_sync
         if at_ms - self._pruned_at_ms < _PRUNE_EVERY_MS and new < max(self._syncs_kept // 4, 1):
             return
-        self._pruned_at_ms, self._pruned_sync = at_ms, self._stored_sync
+        self._pruned_at_ms, self._pruned_sync = at_ms, self._ends.sync
         try:
             self._prune(at_ms - self._syncs_kept_ms)
         except duckdb.Error:  # the batch before it is committed and stays so; the next turn prunes
@@ -243,7 +242,7 @@ class DuckDBStore:
 
     def _prune(self, before_ms: int) -> None:
         assert self._connection is not None
-        numbers = {"last": self._stored_sync, "before_ms": before_ms, "kept": self._syncs_kept}
+        numbers = {"last": self._ends.sync, "before_ms": before_ms, "kept": self._syncs_kept}
         self._connection.execute(_PRUNE_SYNCS, numbers).fetchall()
 
     def _release(self) -> None:
