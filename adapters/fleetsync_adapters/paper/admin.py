@@ -60,6 +60,7 @@ class Admin:
         self._desk = desk
         self._venue = desk.venue
         self._clockwork = clockwork
+        self._skew_ms = 0
         self._actions: dict[str, Callable[[dict[str, str], Json], Any]] = {
             "GET ledger": self._ledger,
             "GET ledger/summary": self._summary,
@@ -220,9 +221,10 @@ class Admin:
         advance_ms = given.get("advance_ms", 0)
         if not isinstance(advance_ms, int) or advance_ms < 0:
             raise ValueError("advance_ms must be a whole number, 0 or more")
+        self._skew_ms = int(given.get("skew_ms", self._skew_ms))
         self._clockwork.advanced_ms += advance_ms
         # Clients keep their own clocks: the shown one stays with theirs while the exchange's time moves on.
-        self._desk.skew_ms = int(given.get("skew_ms", self._desk.skew_ms)) - advance_ms
+        self._desk.skew_ms = self._skew_ms - self._clockwork.advanced_ms
         return {"now_ms": self._clockwork.now_ms(), "skew_ms": self._desk.skew_ms}
 
     # -- words

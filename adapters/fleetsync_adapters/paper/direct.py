@@ -155,7 +155,8 @@ class PaperDirect:
             latency_ms += delays.delay_ms if delays else 0
         status = verdict.status if verdict.status != 200 else self._status(entry)
         self.venue.ledger.settle(entry.number, status)
-        return entry, Request(endpoint, weight, at_ms, status, verdict.used, verdict.retry_after_ms), latency_ms
+        retry_after_ms = -(-verdict.retry_after_ms // SECOND_MS) * SECOND_MS  # the header says whole seconds
+        return entry, Request(endpoint, weight, at_ms, status, verdict.used, retry_after_ms), latency_ms
 
     def _status(self, entry: Entry) -> int:
         for fault in entry.faults:
@@ -171,7 +172,8 @@ class PaperDirect:
         if entry.verdict.status != 200:
             fault = Fault.BANNED if entry.verdict.status == 418 else Fault.RATE_LIMITED
             detail = f"{request.endpoint} {request.status}"
-            return latency_ms, Answer(call, at_ms, fault=fault, detail=detail), (request,)
+            answer = Answer(call, at_ms, fault=fault, detail=detail, retry_after_ms=request.retry_after_ms)
+            return latency_ms, answer, (request,)
         for misdeed in entry.faults:
             detail = f"{request.endpoint} {misdeed.kind.value}"
             if misdeed.kind in _FAULTS:

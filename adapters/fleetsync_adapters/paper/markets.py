@@ -1,7 +1,7 @@
 """The seeded list of markets: USDT perpetuals with tick and lot sizes, and a price path each."""
 
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import ROUND_CEILING, Decimal
 
 from fleetsync_adapters.paper.prices import PricePath
 from fleetsync_adapters.paper.seeded import between, draw
@@ -43,7 +43,7 @@ class Market:
 
     def smallest_size(self, at_ms: int, notional: Decimal) -> Decimal:
         """The smallest size on a lot that is worth at least `notional` now."""
-        lots = -(-notional // (self.price(at_ms) * self.lot))
+        lots = (notional / (self.price(at_ms) * self.lot)).to_integral_value(ROUND_CEILING)
         return max(lots, Decimal(1)) * self.lot
 
 

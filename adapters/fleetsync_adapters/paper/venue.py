@@ -17,6 +17,7 @@ from fleetsync_adapters.paper.matching import Matching
 from fleetsync_adapters.paper.orders import OrderDesk, Ticket
 
 Row = TypeVar("Row")
+_QUESTIONS_KEPT = 200_000  # a forgotten question is answered as things are
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +91,8 @@ class Venue:
             elif fault.kind is Misdeed.REPEATED:
                 cutoff_ms = self._asked_at_ms.get(question)
         if cutoff_ms is None and self.faults.remembers_questions:
+            if len(self._asked_at_ms) >= _QUESTIONS_KEPT:
+                self._asked_at_ms.clear()
             self._asked_at_ms[question] = at_ms
         return cutoff_ms
 
