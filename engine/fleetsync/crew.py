@@ -9,6 +9,7 @@ import atexit
 import logging
 import multiprocessing
 import os
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -26,15 +27,13 @@ from fleetsync.worker import Worker
 log = logging.getLogger(__name__)
 
 START_FAILURES = 5
-"""So many starts in a row without one that came up, and we stop trying."""
+"""So many starts in a row without one that came up, with no worker left, and we stop trying."""
 STEADY_MS = 1 * MINUTE_MS
 """A worker that was up this long is replaced without a pause when it is lost."""
 RESPAWN_MS = 500
 """The second of two quick losses waits this long; then it doubles ..."""
 RESPAWN_MAX_MS = 10 * SECOND_MS
 """... up to this."""
-LAST_GRACE_MS = 300
-"""Between SIGTERM and SIGKILL."""
 
 _NO_GUARD_EXIT = 79  # a worker's exit code; below 64 programs use them, above 128 shells do
 _NO_GUARD = "worker processes import the main module again, and this one starts the engine when it is imported"
@@ -132,7 +131,10 @@ class ProcessCrew:
             process.send(message)
 
     async def stop(self, grace_ms: int) -> None:
-        """Drain for at most `grace_ms`, then end every worker. Called again meanwhile, it ends them at once."""
+        """Drain for at most `grace_ms`, then end every worker. Called again meanwhile, it ends them at once.
+
+        Who is not gone by then is killed: it was asked, it is stuck, and a worker holds nothing that could be lost.
+        """
         hurried, self._stopping = self._stopping, True
         for keeper, process in zip(self._keepers, self._processes, strict=False):
             if process is None:
@@ -140,15 +142,12 @@ class ProcessCrew:
             elif process.is_up and not hurried:
                 process.send(Drain(grace_ms * 4 // 5))  # the rest is for closing and leaving
             else:
-                process.kill()
+                process.send_signal(signal.SIGKILL)
         try:
             await self._ended(0 if hurried else grace_ms)
-            for process in filter(None, self._processes):
-                process.terminate()
-            await self._ended(LAST_GRACE_MS)
         finally:
             for process in filter(None, self._processes):
-                process.kill()
+                process.send_signal(signal.SIGKILL)
             await self._ended(2 * KILLED_MS)
 
     async def _ended(self, within_ms: int) -> None:
@@ -159,22 +158,22 @@ class ProcessCrew:
         """Have one worker running, whatever happens to it."""
         pause_ms = 0
         while self._is_kept():
-            async with self._starting:
-                process = self._processes[worker] = WorkerProcess(self._deliver, self._clock, self._unsent_max)
-                reason = await process.start(self._hello(worker), launched)
-            up_at_ms = self._clock.now_ms()
-            if process.was_up:
-                self._start_failures = 0
-            reason = await process.end(reason or await process.watch(self._settings.worker_silence_ms))
-            self._processes[worker] = None
+            process, up_at_ms = WorkerProcess(self._deliver, self._clock, self._unsent_max), self._clock.now_ms()
+            try:
+                async with self._starting:
+                    self._processes[worker] = process
+                    reason = await process.start(self._hello(worker), launched)
+                    up_at_ms = self._clock.now_ms()
+                    self._start_failures = 0 if process.was_up else self._start_failures
+                reason = await process.end(reason or await process.watch(self._settings.worker_silence_ms))
+            finally:
+                process.abandon()  # it has ended, unless we were cancelled
+                self._processes[worker] = None
             if not self._is_kept():
                 return
-            log.warning("worker %d %s", worker, reason)
-            if process.was_up:
-                self._deliver([WorkerLost(worker, reason)])
-                pause_ms = 0 if self._clock.now_ms() - up_at_ms >= STEADY_MS else pause_ms
-            else:
-                self._count_failure(reason, process.exit_code)
+            self._tell_loss(worker, process, reason)
+            if process.was_up and self._clock.now_ms() - up_at_ms >= STEADY_MS:
+                pause_ms = 0
             await asyncio.sleep(s_from_ms(pause_ms))
             pause_ms = min(max(RESPAWN_MS, 2 * pause_ms), self._respawn_max_ms)
 
@@ -184,11 +183,15 @@ class ProcessCrew:
     def _hello(self, worker: int) -> Hello:
         return Hello(worker, self._clock.base_at_ms, self._settings, self._specs)
 
-    def _count_failure(self, reason: str, exit_code: int | None) -> None:
+    def _tell_loss(self, worker: int, process: WorkerProcess, reason: str) -> None:
+        log.warning("worker %d %s", worker, reason)
+        if process.was_up:
+            self._deliver([WorkerLost(worker, reason)])
+            return
         self._start_failures += 1
-        if exit_code == _NO_GUARD_EXIT:
+        if process.exit_code == _NO_GUARD_EXIT:
             self._fail(CrewLost(_NO_GUARD, hint=_GUARD_HINT))
-        elif self._start_failures >= START_FAILURES:
+        elif self._start_failures >= START_FAILURES and not self.alive:  # what is up goes on, and we go on trying
             self._fail(CrewLost(
                 f"{self._start_failures} worker processes in a row ended before they were up; the last one {reason}",
                 hint="their own words stand above, on standard error"))

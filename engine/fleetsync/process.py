@@ -6,19 +6,19 @@ import multiprocessing
 import os
 import signal
 import socket
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
 from fleetsync.clock import SystemClock
 from fleetsync.link import UNSENT_MAX, Link
 from fleetsync.messages import (
-    AddAccount,
     Answer,
     Dispatch,
     FromWorker,
     OpenExchange,
-    RemoveAccount,
     SymbolsUnknown,
     SyncDone,
     ToWorker,
@@ -48,11 +48,11 @@ def run_worker(sock: socket.socket) -> None:
     """Be a worker process until the engine says so, goes away, or SIGTERM comes. SIGINT is the engine's to judge."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # the engine blocked it until this line was reached
-    asyncio.run(_serve(sock))
 
+    async def serve() -> None:
+        await _Process().run(sock)
 
-async def _serve(sock: socket.socket) -> None:
-    await _Process().run(sock)
+    asyncio.run(serve())
 
 
 class _Process:
@@ -63,7 +63,6 @@ class _Process:
         self._link = Link(self._receive, _stripped)
         self._worker: Worker | None = None
         self._ending: asyncio.Future[int] = loop.create_future()  # the grace, once the end was asked for
-        self._hurried: asyncio.Future[None] = loop.create_future()
         self._tasks: list[asyncio.Task[None]] = []
 
     async def run(self, sock: socket.socket) -> None:
@@ -72,20 +71,17 @@ class _Process:
         await loop.create_unix_connection(lambda: self._link, sock=sock)
         await _wait(None, self._link.closed, self._ending)
         if self._worker is not None:
-            grace_ms = 0 if self._link.closed.done() else self._ending.result()
-            drained = loop.create_task(self._worker.drain(grace_ms))
-            await _wait(None, drained, self._link.closed, self._hurried)
+            drained = loop.create_task(self._worker.drain(self._ending.result() if self._ending.done() else 0))
+            await _wait(None, drained, self._link.closed)
             await self._worker.drain(0)
             await drained
         self._link.finish()
-        await asyncio.wait({self._link.closed}, timeout=s_from_ms(CLOSE_MS))
+        await _wait(CLOSE_MS, self._link.closed)
 
     def _end(self, grace_ms: int) -> None:
-        """Begin to end; asked again, hurry."""
+        """Begin to end; a service manager's SIGTERM and the engine's `Drain` may come together, in any order."""
         if not self._ending.done():
             self._ending.set_result(grace_ms)
-        elif not self._hurried.done():
-            self._hurried.set_result(None)
 
     def _receive(self, messages: Sequence[Message]) -> None:
         for message in messages:
@@ -94,7 +90,7 @@ class _Process:
                     self._begin(message)
                 case Drain():
                     self._end(message.grace_ms)
-                case OpenExchange() | Dispatch() | AddAccount() | RemoveAccount() if self._worker:
+                case _ if self._worker and isinstance(message, ToWorker):
                     self._worker.receive(message)
                 case _:
                     log.error("a %s is nothing for a worker now", type(message).__name__)
@@ -132,7 +128,7 @@ class WorkerProcess:
     Args:
         deliver: takes what it reports, its `WorkerUp` included; never its loss.
         clock: the engine's.
-        unsent_max: bytes that may wait for it.
+        unsent_max: see `Link`.
     """
 
     def __init__(self, deliver: Deliver, clock: Clock, unsent_max: int = UNSENT_MAX) -> None:
@@ -187,26 +183,31 @@ class WorkerProcess:
         if not reason and not (self._link.closed.done() and self._link.closed.result()):
             # Its last words and its exit arrive within moments of each other; wait for both.
             await _wait(CLOSE_MS, self._exited, self._link.closed, every=True)
-        self.kill()
+        self.send_signal(signal.SIGKILL)
         await _wait(KILLED_MS, self._exited)
         self._link.cut()
         await asyncio.sleep(0)  # asyncio closes the socket in the loop's next turn
         how = self._bury()
         return reason or self._link.closed.result() or how
 
+    def abandon(self) -> None:
+        """End it without waiting for anything but its death."""
+        self.send_signal(signal.SIGKILL)
+        self._link.cut()
+        if self._process is not None:
+            self._process.join(s_from_ms(CLOSE_MS))
+            if self._process.exitcode is not None and not self._exited.done():
+                self._on_exit()
+            self._bury()
+
     def send(self, message: ToWorker | Drain) -> None:
         """Hand it a message; never blocks."""
         self._link.send(message)
 
-    def terminate(self) -> None:
-        """Ask the process to end, by SIGTERM."""
-        if self._process is not None and not self._exited.done():
-            self._process.terminate()
-
-    def kill(self) -> None:
-        """End the process, by SIGKILL."""
-        if self._process is not None and not self._exited.done():
-            self._process.kill()
+    def send_signal(self, number: signal.Signals) -> None:
+        """Send the process a signal, if it still runs."""
+        if self._process is not None and self._process.pid and self._process.exitcode is None:
+            os.kill(self._process.pid, number)
 
     async def _launch(self, hello: Hello) -> None:
         loop = asyncio.get_running_loop()
@@ -218,7 +219,8 @@ class WorkerProcess:
             # its first instant until it ignores the signal itself.
             mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
             try:
-                process.start()
+                with _importable_main():
+                    process.start()
             finally:
                 signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         except BaseException:
@@ -276,6 +278,21 @@ class WorkerProcess:
         """Answer a dispatch that fits into no frame in the worker's place."""
         if isinstance(message, Dispatch | OpenExchange):
             self._deliver([refusal(message, self._clock.now_ms(), str(error))])
+
+
+@contextmanager
+def _importable_main() -> Iterator[None]:
+    """A program from a pipe names a file that is none ("<stdin>"): hide it from a child, which would import it."""
+    main = sys.modules["__main__"]
+    named = getattr(main, "__file__", None)
+    if named is None or os.path.exists(named):
+        yield
+        return
+    del main.__file__
+    try:
+        yield
+    finally:
+        main.__file__ = named
 
 
 async def _wait(within_ms: int | None, *facts: asyncio.Future[Any], every: bool = False) -> None:
