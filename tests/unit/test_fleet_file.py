@@ -12,6 +12,51 @@ from fleetsync.model import Robot, Surface
 from fleetsync_adapters import fleet_file
 from fleetsync_adapters.fleet_file import load_fleet
 
+FULL = """
+[budget]
+calls_per_minute = 900
+urgent_share = 0
+[cadence]
+holding_s = 2.007
+flat_s = 60
+mode = "adaptive"
+spend = "all"
+[engine]
+workers = 0
+call_timeout_s = 4
+[store]
+path = "state/fleet.duckdb"
+[exchanges.binanceusdm]
+base_url = "http://127.0.0.1:18080/"
+surfaces = ["positions", "conditional"]
+page_rows = { fills = 500 }
+order_retention_s = 3600
+options = { defaultType = "swap", nested = { list = [1, 2] } }
+[exchanges.binanceusdm.quotas.weight]
+limit = 1200
+[exchanges.binanceusdm.costs."orders:symbol"]
+weights = { weight = 2 }
+[exchanges.binanceusdm.egress.east]
+proxy = "http://10.0.0.1:3128"
+[exchanges.binanceusdm.egress.direct]
+[accounts.main]
+exchange = "binanceusdm"
+api_key_env = "MAIN_KEY"
+api_secret_env = "MAIN_SECRET"
+password_env = "MAIN_PASSPHRASE"
+egress = "east"
+[[robots]]
+id = "r1"
+account = "main"
+symbol = "BTC/USDT:USDT"
+priority = 2
+enabled = false
+holding_s = 1.5
+working_s = 3
+flat_s = 10
+order_prefix = "r1-"
+"""
+
 
 def test_the_smallest_fleet_takes_every_default(tmp_path: Path) -> None:
     fleet = load(tmp_path, ACCOUNT + ROBOT)
@@ -23,51 +68,7 @@ def test_the_smallest_fleet_takes_every_default(tmp_path: Path) -> None:
 
 
 def test_every_table_reaches_its_field(tmp_path: Path) -> None:
-    text = """
-        [budget]
-        calls_per_minute = 900
-        urgent_share = 0
-        [cadence]
-        holding_s = 2.007
-        flat_s = 60
-        mode = "adaptive"
-        spend = "all"
-        [engine]
-        workers = 0
-        call_timeout_s = 4
-        [store]
-        path = "state/fleet.duckdb"
-        [exchanges.binanceusdm]
-        base_url = "http://127.0.0.1:18080/"
-        surfaces = ["positions", "conditional"]
-        page_rows = { fills = 500 }
-        order_retention_s = 3600
-        options = { defaultType = "swap", nested = { list = [1, 2] } }
-        [exchanges.binanceusdm.quotas.weight]
-        limit = 1200
-        [exchanges.binanceusdm.costs."orders:symbol"]
-        weights = { weight = 2 }
-        [exchanges.binanceusdm.egress.east]
-        proxy = "http://10.0.0.1:3128"
-        [exchanges.binanceusdm.egress.direct]
-        [accounts.main]
-        exchange = "binanceusdm"
-        api_key_env = "MAIN_KEY"
-        api_secret_env = "MAIN_SECRET"
-        password_env = "MAIN_PASSPHRASE"
-        egress = "east"
-        [[robots]]
-        id = "r1"
-        account = "main"
-        symbol = "BTC/USDT:USDT"
-        priority = 2
-        enabled = false
-        holding_s = 1.5
-        working_s = 3
-        flat_s = 10
-        order_prefix = "r1-"
-    """
-    fleet = load(tmp_path, text)
+    fleet = load(tmp_path, FULL)
     assert fleet.settings == Settings(
         calls_per_minute=900, urgent_share=0.0, holding_ms=2007, flat_ms=60_000, mode="adaptive", spend="all",
         workers=0, call_timeout_ms=4000,
