@@ -70,9 +70,9 @@ _CLASSES: tuple[tuple[type[BaseException], Fault], ...] = (
 )
 _VAGUE = (ccxt.ExchangeNotAvailable, ccxt.OperationFailed)
 
-_QUERY = re.compile(r"\?\S*")
-_USERINFO = re.compile(r"//[^/@\s]*@")
+_ADDRESS = re.compile(r"[a-z]+://\S+|\?\S+=\S*")  # with credentials, keys and signatures in it
 _TOKEN = re.compile(r"[A-Za-z0-9+/=_-]{32,}")
+_BANNED_UNTIL = re.compile(r"banned until (\d{13})")
 _BLANKS = re.compile(r"\s+")
 
 
@@ -106,6 +106,12 @@ def fault_of(error: BaseException, *, exchange: str, status: int, code: str) -> 
     return Fault.MALFORMED  # ccxt stumbled over the body: AttributeError, KeyError, ...
 
 
+def banned_for_ms(words: str, now_ms: int) -> int:
+    """How long a ban lasts by the exchange's words, where no header says it (Binance); 0 where they do not either."""
+    until = _BANNED_UNTIL.search(words)
+    return max(0, int(until[1]) - now_ms) if until else 0
+
+
 def broken_body(words: str) -> Exception:
     """The error to raise for a 200 whose body is not what was asked for."""
     error: Exception = ccxt.BadResponse(words)
@@ -127,14 +133,14 @@ def detail_of(
     are starred out, and so is whatever looks like one.
     """
     said = words or ("" if status > 0 else str(error.__cause__ or error).split(" http", 1)[0])
-    parts = (endpoint, str(status) if status > 0 else "", code, type(error).__name__, said)
-    return scrubbed(" ".join(part for part in parts if part), secrets)
+    parts = (str(status) if status > 0 else "", code, type(error).__name__, said)
+    return f"{endpoint} {scrubbed(' '.join(part for part in parts if part), secrets)}"
 
 
 def scrubbed(text: str, secrets: Iterable[str]) -> str:
-    """The text without secrets, queries and long tokens, on one line and not too long."""
+    """The text without secrets, addresses, queries and long tokens, on one line and not too long."""
     for secret in secrets:
         if secret:
             text = text.replace(secret, "***")
-    text = _TOKEN.sub("***", _USERINFO.sub("//", _QUERY.sub("", text)))
+    text = _TOKEN.sub("***", _ADDRESS.sub("", text))
     return _BLANKS.sub(" ", text)[:LONGEST_DETAIL]

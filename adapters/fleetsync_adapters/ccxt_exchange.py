@@ -14,11 +14,11 @@ from fleetsync.ports import Exchange, ExchangeSpec
 from fleetsync.tariff import Tariff, question
 from fleetsync_adapters.ccxt_binance import read_binance
 from fleetsync_adapters.ccxt_clock import ExchangeClock
-from fleetsync_adapters.ccxt_errors import detail_of, fault_of, scrubbed
-from fleetsync_adapters.ccxt_leader import make_leader, make_view
+from fleetsync_adapters.ccxt_errors import banned_for_ms, detail_of, fault_of, scrubbed
+from fleetsync_adapters.ccxt_leader import MET, make_leader, make_view
 from fleetsync_adapters.ccxt_paged import PagedReader
 from fleetsync_adapters.ccxt_reading import BadBody, Markets, Reading, UnknownSymbol
-from fleetsync_adapters.ccxt_session import CURRENT, Meter, MeteredSession, Prices
+from fleetsync_adapters.ccxt_session import CURRENT, Meter, MeteredSession, Prices, Sent
 from fleetsync_adapters.ccxt_unified import read_unified
 from fleetsync_adapters.ccxt_wires import WIRES, Wire
 from fleetsync_adapters.tariffs import load_tariff
@@ -81,7 +81,7 @@ class CcxtExchange:
                 self._session = self._new_session()
                 self._leader = make_leader(self._spec, self._session, self._clock.now_ms)
             listed = await self._leader.load_markets(True)  # noqa: FBT003  ccxt's signature
-            markets = Markets(listed, self._wire.settle if self._wire else "")
+            markets = self._covered(listed)
         except Exception as error:  # noqa: BLE001  the port: whatever happened is a fault in the answer
             return self._failed(call, meter, error, ()), meter.requests()
         finally:
@@ -133,6 +133,13 @@ class CcxtExchange:
             await self._session.close()
             self._session = None
 
+    def _covered(self, listed: Any) -> Markets:
+        if self._wire:
+            return Markets(listed, settle=self._wire.settle)
+        if self._spec.exchange in _RAW:
+            return Markets(listed)
+        return Markets(listed, kind=self._leader.options["defaultSubType"])  # ccxt asks for one kind's positions only
+
     def _answer(self, seat: _Seat, call: Call, meter: Meter, reading: Reading, *, full: bool) -> Answer:
         as_of_ms = self._as_of(meter)
         asked = (call.surface, call.symbol)
@@ -155,15 +162,18 @@ class CcxtExchange:
     def _failed(self, call: Call, meter: Meter, error: Exception, secrets: tuple[str, ...]) -> Answer:
         if isinstance(error, UnknownSymbol):
             return Answer(call, self._as_of(meter), fault=Fault.BAD_SYMBOL, detail=str(error))
-        endpoint = meter.sent[-1].endpoint if meter.sent else call.surface.value
+        met: Sent | None = vars(error).get(MET) or (meter.sent[-1] if meter.sent else None)
+        endpoint = met.endpoint if met else call.surface.value
         if isinstance(error, BadBody):
-            fault, detail = Fault.MALFORMED, scrubbed(f"{endpoint} {error}", secrets)
+            fault, detail = Fault.MALFORMED, f"{endpoint} {scrubbed(str(error), secrets)}"
         else:
-            fault = fault_of(error, exchange=self._spec.exchange, status=meter.status, code=meter.code)
-            detail = detail_of(
-                error, endpoint=endpoint, status=meter.status, code=meter.code, words=meter.words, secrets=secrets
-            )
-        return Answer(call, self._as_of(meter), fault=fault, detail=detail)
+            status, code, words = (met.status, met.code, met.words) if met else (-1, "", "")
+            fault = fault_of(error, exchange=self._spec.exchange, status=status, code=code)
+            detail = detail_of(error, endpoint=endpoint, status=status, code=code, words=words, secrets=secrets)
+        wait_ms = 0
+        if met and fault in {Fault.RATE_LIMITED, Fault.BANNED}:
+            wait_ms = met.retry_after_ms or banned_for_ms(met.words, self._clock.now_ms())
+        return Answer(call, self._as_of(meter), fault=fault, detail=detail, retry_after_ms=wait_ms)
 
     async def _correct_clock(self) -> None:
         """Look at the exchange's time; its requests are metered with the call that needed it."""

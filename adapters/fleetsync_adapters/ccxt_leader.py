@@ -12,7 +12,9 @@ from fleetsync.model import Account
 from fleetsync.ports import ExchangeSpec
 from fleetsync_adapters.ccxt_describe import exchange_class, units
 from fleetsync_adapters.ccxt_errors import broken_body
-from fleetsync_adapters.ccxt_session import CURRENT, MeteredSession
+from fleetsync_adapters.ccxt_session import CURRENT, LAST, MeteredSession
+
+MET = "_fleetsync_met"  # the attribute of an error that holds the request which met it
 
 _SILENT: dict[str, Any] = {
     "maxRetriesOnFailure": 0,  # a retry is a call: only the engine decides on it
@@ -35,15 +37,23 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "swap": {"fetchMarkets": {"settlementCurrencies": ["usdt"]}},
         "unifiedAccount": False,
     },
+    "kucoinfutures": {"uta": False},  # else each account asks for its own mode first; the operator may say True
+    "htx": {"fetchMarkets": {"types": {"spot": False, "linear": True, "inverse": False}}},
 }
 
-# What a dict that is no error must hold, by exchange: `{}` or half a body would otherwise read as "nothing there".
-ENVELOPES: dict[str, tuple[str, ...]] = {
-    "okx": ("code", "data"),
-    "bybit": ("retCode", "result"),
-    "bitget": ("code", "data"),
-    "kucoinfutures": ("code", "data"),
-    "bingx": ("code",),
+_NO_POSITIONS = {"spot", "margin", "option", "stock"}
+
+Envelopes = tuple[frozenset[str], ...]
+
+# What an answer that is no error must hold (one of these sets of keys), by exchange: half an answer would otherwise
+# read as "nothing there".
+ENVELOPES: dict[str, Envelopes] = {
+    "okx": (frozenset({"code", "data"}),),
+    "bybit": (frozenset({"retCode", "result"}),),
+    "bitget": (frozenset({"code", "data"}),),
+    "kucoinfutures": (frozenset({"code", "data"}),),
+    "htx": (frozenset({"data"}), frozenset({"status", "ts"})),  # the second is what its clock says
+    "bingx": (frozenset({"code", "data"}),),
 }
 
 
@@ -63,6 +73,8 @@ def make_leader(spec: ExchangeSpec, session: MeteredSession, now_ms: Callable[[]
     leader = _our_class(base, spec.exchange, now_ms)(
         {"session": session, "enableRateLimit": False, "timeout": spec.call_timeout_ms, "options": options}
     )
+    if not OPTIONS.get(spec.exchange) and "fetchMarkets" not in spec.options:
+        leader.options = {**leader.options, "fetchMarkets": contracts_only(leader.options.get("fetchMarkets"))}
     leader.number = str  # exact, and cheaper than floats
     leader.ssl_context = False  # the shared session holds the one context; else each view would load the CA bundle
     leader.has = {**leader.has, "fetchCurrencies": False}
@@ -89,15 +101,19 @@ def make_view(leader: Any, account: Account) -> Any:
 
 
 def _our_class(base: Any, exchange: str, now_ms: Callable[[], int]) -> Any:
-    envelope = ENVELOPES.get(exchange, ())
+    envelopes = ENVELOPES.get(exchange, ())
 
     def handle_errors(
         self: Any, code: int, reason: str, url: str, method: str, headers: Any, body: str, response: Any, *sent: Any
     ) -> None:
-        CURRENT.get().heard(response)
-        base.handle_errors(self, code, reason, url, method, headers, body, response, *sent)
-        if code < 400 and is_broken(response, envelope):
+        last = LAST.get()
+        if last is not None:
+            last.heard(response)
+        if code < 400 and is_no_answer(response, envelopes):  # before ccxt takes it for an error of its own making
             raise broken_body(f"{exchange}: not the body that was asked for, status {code}")
+        base.handle_errors(self, code, reason, url, method, headers, body, response, *sent)
+        if code < 400 and is_half_answer(response, envelopes):
+            raise broken_body(f"{exchange}: only half of what was asked for, status {code}")
 
     async def fetch2(
         self: Any, path: str, api: Any = "public", method: str = "GET", params: Any = None, config: Any = None
@@ -107,7 +123,16 @@ def _our_class(base: Any, exchange: str, now_ms: Callable[[], int]) -> Any:
             meter.ccxt_weight = units(self.calculate_rate_limiter_cost(api, method, path, params or {}, config or {}))
         return await base.fetch2(self, path, api, method, params or {}, config or {})
 
+    async def fetch(self: Any, *request: Any) -> Any:
+        LAST.set(None)
+        try:
+            return await base.fetch(self, *request)
+        except Exception as error:
+            vars(error)[MET] = LAST.get()  # the error carries its own request: others may be under way
+            raise
+
     ours = {
+        "fetch": fetch,
         "handle_errors": handle_errors,
         "fetch2": fetch2,
         "milliseconds": lambda _self: now_ms(),
@@ -117,13 +142,31 @@ def _our_class(base: Any, exchange: str, now_ms: Callable[[], int]) -> Any:
     return type(exchange, (base,), ours)  # the same name: ccxt looks things up by it
 
 
-def is_broken(response: object, envelope: tuple[str, ...]) -> bool:
-    """Whether the body of a 2xx cannot be an answer: no JSON, an empty object, or not in the exchange's envelope."""
-    if response is None or response == {} or isinstance(response, str | int | float):
+def is_no_answer(response: object, envelopes: Envelopes) -> bool:
+    """Whether a body can be no answer at all: no JSON, an empty object, a bare value, nothing of the envelope."""
+    if not isinstance(response, Mapping | list) or response == {}:
         return True
-    if not envelope:
+    return bool(envelopes) and not (isinstance(response, Mapping) and response.keys() & frozenset().union(*envelopes))
+
+
+def is_half_answer(response: object, envelopes: Envelopes) -> bool:
+    """Whether an answer that tells of no error lacks what an answer must hold."""
+    if not envelopes or not isinstance(response, Mapping):
         return False
-    return not isinstance(response, Mapping) or any(key not in response or response[key] is None for key in envelope)
+    held = {key for key, value in response.items() if value is not None}
+    return not any(keys <= held for keys in envelopes)
+
+
+def contracts_only(fetch_markets: Any) -> Any:
+    """Ccxt's option for the markets to load, without kinds that hold no positions, if it has kinds."""
+    if not isinstance(fetch_markets, Mapping) or "types" not in fetch_markets:
+        return fetch_markets
+    types = fetch_markets["types"]
+    if isinstance(types, Mapping):
+        kept: Any = {kind: False if kind in _NO_POSITIONS else wanted for kind, wanted in types.items()}
+    else:
+        kept = [kind for kind in types if kind not in _NO_POSITIONS]
+    return {**fetch_markets, "types": kept or types}
 
 
 def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:

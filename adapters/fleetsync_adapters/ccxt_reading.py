@@ -41,8 +41,13 @@ class Reading:
 class Markets:
     """Names of markets, both ways; one for all views of a leader."""
 
-    def __init__(self, markets: Mapping[str, Mapping[str, Any]], settle: str = "") -> None:
-        """Take the contracts among ccxt's markets; those of one settle coin, where one is named.
+    def __init__(self, markets: Mapping[str, Mapping[str, Any]], *, settle: str = "", kind: str = "") -> None:
+        """Take the contracts among ccxt's markets, as far as the lists that will be asked for cover them.
+
+        Args:
+            markets: As ccxt loaded them.
+            settle: Only those of this settle coin; "" takes all.
+            kind: Only those that are this, `linear` or `inverse`; "" takes all.
 
         Raises:
             BadBody: there are none.
@@ -50,7 +55,7 @@ class Markets:
         self._ids = {
             symbol: str(market["id"])
             for symbol, market in markets.items()
-            if market.get("contract") and settle in {"", market.get("settle")}
+            if market.get("contract") and settle in {"", market.get("settle")} and (not kind or market.get(kind))
         }
         if not self._ids:
             raise BadBody("no contracts among the markets")

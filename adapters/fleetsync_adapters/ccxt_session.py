@@ -25,7 +25,7 @@ _SLOW_DOWN = {418, 429}
 class Sent:
     """One request, while it is under way and after."""
 
-    __slots__ = ("endpoint", "retry_after_ms", "sent_at_ms", "status", "used_weight", "weight")
+    __slots__ = ("code", "endpoint", "retry_after_ms", "sent_at_ms", "status", "used_weight", "weight", "words")
 
     def __init__(self, endpoint: str, weight: int, sent_at_ms: int) -> None:
         self.endpoint = endpoint
@@ -34,6 +34,8 @@ class Sent:
         self.status = 0
         self.used_weight = -1
         self.retry_after_ms = 0
+        self.code = ""  # the exchange's own, in the body
+        self.words = ""
 
     def answered(self, response: aiohttp.ClientResponse) -> None:
         """Its status and headers are here."""
@@ -44,42 +46,35 @@ class Sent:
             after = response.headers.get("Retry-After", "")
             self.retry_after_ms = int(after) * SECOND_MS if after.isdecimal() else 0
 
-    def frozen(self) -> Request:
-        """As the ledger wants it."""
-        return Request(self.endpoint, self.weight, self.sent_at_ms, self.status, self.used_weight, self.retry_after_ms)
-
-
-class Meter:
-    """All requests of one ask, and what the exchange's last answer said."""
-
-    __slots__ = ("by_ccxt", "ccxt_weight", "code", "prices", "sent", "words")
-
-    def __init__(self, prices: "Prices", *, by_ccxt: bool = False) -> None:
-        self.prices = prices
-        self.by_ccxt = by_ccxt  # no table: a request weighs what ccxt says
-        self.sent: list[Sent] = []
-        self.ccxt_weight = 0  # of the request that ccxt is about to make; 0 where a table gives the price
-        self.code = ""
-        self.words = ""
-
-    def begin(self, method: str, path: str, at_ms: int) -> Sent:
-        """Another request is about to leave."""
-        endpoint, weight = self.prices.of(method, path)
-        sent = Sent(endpoint, self.ccxt_weight or weight, at_ms)
-        self.sent.append(sent)
-        self.code = self.words = ""
-        return sent
-
     def heard(self, body: object) -> None:
         """Note the exchange's own code and words, under whichever names it gives them."""
         if isinstance(body, Mapping):
             self.code = _first(body, ("code", "retCode", "label", "err-code", "err_code"))
             self.words = _first(body, ("msg", "retMsg", "message", "err-msg", "err_msg"))
 
-    @property
-    def status(self) -> int:
-        """Of the last request; 0 when it had no answer, -1 when none was made."""
-        return self.sent[-1].status if self.sent else -1
+    def frozen(self) -> Request:
+        """As the ledger wants it."""
+        return Request(self.endpoint, self.weight, self.sent_at_ms, self.status, self.used_weight, self.retry_after_ms)
+
+
+class Meter:
+    """All requests of one ask."""
+
+    __slots__ = ("by_ccxt", "ccxt_weight", "prices", "sent")
+
+    def __init__(self, prices: "Prices", *, by_ccxt: bool = False) -> None:
+        self.prices = prices
+        self.by_ccxt = by_ccxt  # no table: a request weighs what ccxt says
+        self.sent: list[Sent] = []
+        self.ccxt_weight = 0  # of the request that ccxt is about to make; 0 where a table gives the price
+
+    def begin(self, method: str, path: str, at_ms: int) -> Sent:
+        """Another request is about to leave."""
+        endpoint, weight = self.prices.of(method, path)
+        sent = Sent(endpoint, self.ccxt_weight or weight, at_ms)
+        self.sent.append(sent)
+        LAST.set(sent)
+        return sent
 
     def requests(self) -> tuple[Request, ...]:
         """Every request made so far."""
@@ -122,6 +117,7 @@ def fits(pattern: str, endpoint: str) -> bool:
 
 
 CURRENT: ContextVar[Meter] = ContextVar("meter")
+LAST: ContextVar[Sent | None] = ContextVar("last", default=None)  # of this very task: ccxt asks several at once
 
 
 class MeteredSession:

@@ -25,6 +25,7 @@ QUESTIONS = (
 CCXT_QUOTA = "ccxt"
 SYNCED = (Surface.POSITIONS, Surface.ORDERS, Surface.CONDITIONAL)
 
+_SAME = {"binance": "binanceusdm"}  # both are asked at the futures' endpoints
 _FACTS = {"positions_show_orders": bool, "order_retention_ms": int}
 _PROVENANCE = {"source", "as_of"}
 _AS_OF = re.compile(r"20\d\d-(0[1-9]|1[0-2])")
@@ -46,9 +47,11 @@ def load_tariff(exchange_id: str, overrides: Mapping[str, Any] | None = None) ->
     Raises:
         ConfigError: no exchange has that id, or an override names nothing that the tariff has.
     """
-    table = resources.files(__package__) / "tariff_tables" / f"{exchange_id}.toml"
+    name = _SAME.get(exchange_id, exchange_id)
+    table = resources.files(__package__) / "tariff_tables" / f"{name}.toml"
     known = exchange_id.isidentifier() and table.is_file()
-    tariff = parse_table(table.read_text("utf-8"), f"{exchange_id}.toml") if known else fallback_tariff(exchange_id)
+    tariff = parse_table(table.read_text("utf-8"), f"{name}.toml") if known else fallback_tariff(exchange_id)
+    tariff = replace(tariff, exchange=exchange_id)
     return override(tariff, overrides) if overrides else tariff
 
 

@@ -1,96 +1,31 @@
-"""What every `Exchange` promises, whichever it is: the real client over a real socket, and the paper exchange itself."""
+"""What every `Exchange` promises about its answers, whichever exchange it is."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from decimal import Decimal
 
 import pytest
+from tests.contract.exchange_scene import (
+    CONDITIONAL,
+    ORDERS,
+    POSITIONS,
+    SCENES,
+    SYMBOL,
+    Scene,
+    Stage,
+    account_of,
+    stage_on,
+)  # fmt: skip
 
-from fleetsync.messages import Answer, Call, Request
+from fleetsync.messages import Call, Request
 from fleetsync.model import Account, Fault, Fill, Order, Position, Secret, Surface
-from fleetsync.ports import Exchange, ExchangeSpec
-from fleetsync_adapters.ccxt_exchange import epoch_ms, open_exchange
-from fleetsync_adapters.paper.books import BookAccount
-from fleetsync_adapters.paper.direct import PaperDirect, asyncio_sleep_ms
-from fleetsync_adapters.paper.faults import Fault as Misbehaviour
-from fleetsync_adapters.paper.faults import FaultOrder, Misdeed
+from fleetsync_adapters.ccxt_exchange import epoch_ms
 from fleetsync_adapters.paper.orders import Ticket
-from fleetsync_adapters.paper.server import serving
-from fleetsync_adapters.paper.venue import Venue, VenueRules
 from fleetsync_adapters.tariffs import load_tariff
 
-SYMBOL = "BTC/USDT:USDT"
-POSITIONS, ORDERS, CONDITIONAL = Call(Surface.POSITIONS), Call(Surface.ORDERS), Call(Surface.CONDITIONAL)
 
-
-@dataclass(frozen=True, slots=True)
-class Scene:
-    """An exchange that serves one account, and the venue behind it."""
-
-    exchange: Exchange
-    venue: Venue
-    account: BookAccount
-
-    async def ask(self, call: Call, *, full: bool = False) -> tuple[Answer, tuple[Request, ...]]:
-        return await self.exchange.ask("a", call, full=full)
-
-    def trade(self, side: str = "BUY", kind: str = "MARKET", share: str = "1", **more: object) -> str:
-        market, at_ms = self.venue.markets.by_symbol[SYMBOL], epoch_ms()
-        price = market.price(at_ms) * Decimal(share)
-        step = Decimal(1).scaleb(-market.price_digits)
-        figures = {"price": price.quantize(step)} if kind == "LIMIT" else {}
-        size = market.smallest_size(at_ms, Decimal(500))
-        ticket = Ticket(market=market, side=side, type=kind, size=size, **figures, **more)  # type: ignore[arg-type]  # a test's shorthand for keywords
-        return str(self.venue.open_by_hand(self.account, ticket, at_ms).id)
-
-    def misbehave(self, kind: Misdeed, endpoint: str = "", count: int = 1, delay_ms: int = 0) -> None:
-        self.venue.faults.order([FaultOrder(Misbehaviour(kind, delay_ms), endpoint, "", count)])
-
-
-def account_of(book: BookAccount, *, secret: str = "") -> Account:
-    return Account("a", "binanceusdm", Secret(book.keys.api_key), Secret(secret or book.keys.secret))
-
-
-@asynccontextmanager
-async def over_a_socket(call_timeout_ms: int = 5_000) -> AsyncIterator[Scene]:
-    venue = Venue(VenueRules(accounts=2, markets=20))
-    async with serving(venue) as running:
-        spec = ExchangeSpec("binanceusdm", base_url=running.base_url, call_timeout_ms=call_timeout_ms)
-        exchange = open_exchange(spec)
-        try:
-            yield Scene(exchange, venue, venue.books.accounts[0])
-        finally:
-            await exchange.close()
-
-
-@asynccontextmanager
-async def direct(call_timeout_ms: int = 5_000) -> AsyncIterator[Scene]:
-    venue = Venue(VenueRules(accounts=2, markets=20))
-    exchange = PaperDirect(venue, now_ms=epoch_ms, sleep_ms=asyncio_sleep_ms, call_timeout_ms=call_timeout_ms)
-    yield Scene(exchange, venue, venue.books.accounts[0])
-    await exchange.close()
-
-
-Play = Callable[[Scene], Awaitable[None]]
-Stage = Callable[..., None]
-
-
-@pytest.fixture(params=[over_a_socket, direct], ids=["ccxt over a socket", "paper, direct"])
+@pytest.fixture(params=SCENES)
 def stage(request: pytest.FixtureRequest) -> Stage:
-    def run(play: Play, *, opened: bool = True, call_timeout_ms: int = 5_000) -> None:
-        async def show() -> None:
-            async with request.param(call_timeout_ms) as scene:
-                if opened:
-                    answer, _ = await scene.exchange.open()
-                    assert answer.fault is None, answer.detail
-                    scene.exchange.add_account(account_of(scene.account))
-                await play(scene)
-
-        asyncio.run(show())
-
-    return run
+    return stage_on(request.param)
 
 
 def test_opening_loads_the_markets_and_says_which_requests_that_took(stage: Stage) -> None:
@@ -101,30 +36,6 @@ def test_opening_loads_the_markets_and_says_which_requests_that_took(stage: Stag
         assert scene.exchange.lists(SYMBOL)
         assert not scene.exchange.lists("NOSUCH/USDT:USDT")
         assert [(r.endpoint, r.weight, r.status) for r in requests] == [("GET /fapi/v1/exchangeInfo", 1, 200)]
-
-    stage(play, opened=False)
-
-
-def test_opening_again_after_a_fault_succeeds(stage: Stage) -> None:
-    async def play(scene: Scene) -> None:
-        scene.misbehave(Misdeed.MAINTENANCE)
-        answer, requests = await scene.exchange.open()
-        assert (answer.fault, len(requests)) == (Fault.DOWN, 1)
-        assert not scene.exchange.lists(SYMBOL)
-        answer, _ = await scene.exchange.open()
-        assert answer.fault is None
-        assert scene.exchange.lists(SYMBOL)
-
-    stage(play, opened=False)
-
-
-def test_an_account_is_refused_before_the_markets_are_loaded_without_any_request(stage: Stage) -> None:
-    async def play(scene: Scene) -> None:
-        scene.exchange.add_account(account_of(scene.account))
-        answer, requests = await scene.ask(POSITIONS)
-        assert (answer.fault, requests) == (Fault.REFUSED, ())
-        answer, requests = await scene.exchange.ask("nobody", POSITIONS, full=False)
-        assert (answer.fault, requests) == (Fault.REFUSED, ())
 
     stage(play, opened=False)
 
@@ -181,7 +92,7 @@ def test_prices_that_merely_move_are_no_difference_and_a_trade_is(stage: Stage) 
         market = scene.venue.markets.by_symbol[SYMBOL]
         before, at_ms = market.price(epoch_ms()), epoch_ms()
         async with asyncio.timeout(20):
-            while market.price(epoch_ms()) == before:
+            while market.price(epoch_ms()) == before:  # noqa: ASYNC110  prices follow the clock, nothing signals them
                 await asyncio.sleep(0.05)
         assert (await scene.ask(POSITIONS))[0].unchanged, f"the price moved since {at_ms}"
         scene.trade("BUY")
@@ -328,114 +239,5 @@ def test_more_fills_than_pages_are_partial_and_enough_pages_bring_them_all(stage
         assert whole.rows is not None
         assert (whole.complete, len({row.id for row in whole.rows if isinstance(row, Fill)})) == (True, 1_100)
         assert len(requests) == 2
-
-    stage(play)
-
-
-def test_an_unlisted_symbol_is_a_bad_symbol_and_nothing_is_sent(stage: Stage) -> None:
-    async def play(scene: Scene) -> None:
-        for surface in (Surface.ORDERS, Surface.ORDER, Surface.FILLS):
-            answer, requests = await scene.ask(Call(surface, symbol="NOSUCH/USDT:USDT", order_id="1"))
-            assert (answer.fault, answer.rows, requests) == (Fault.BAD_SYMBOL, None, ())
-
-    stage(play)
-
-
-def test_a_wrong_secret_is_an_auth_fault_of_this_account_alone(stage: Stage) -> None:
-    async def play(scene: Scene) -> None:
-        wrong = Account("w", "binanceusdm", Secret(scene.account.keys.api_key), Secret("not-the-secret"))
-        scene.exchange.add_account(wrong)
-        refused, _ = await scene.exchange.ask("w", POSITIONS, full=False)
-        served, _ = await scene.ask(POSITIONS)
-        assert (refused.fault, served.fault) == (Fault.AUTH, None)
-        assert "not-the-secret" not in repr(refused)
-        assert scene.account.keys.api_key not in repr(refused)
-
-    stage(play)
-
-
-@pytest.mark.parametrize(
-    ("misdeed", "fault", "status"),
-    [
-        (Misdeed.RESET, Fault.NETWORK, 0),
-        (Misdeed.RESET_AFTER, Fault.NETWORK, 0),
-        (Misdeed.SERVER_ERROR, Fault.DOWN, 502),
-        (Misdeed.MAINTENANCE, Fault.DOWN, 503),
-        (Misdeed.BUSY, Fault.DOWN, 503),
-        (Misdeed.UNKNOWN_DONE, Fault.DOWN, 503),
-        (Misdeed.THROTTLED, Fault.RATE_LIMITED, 429),
-        (Misdeed.BANNED, Fault.BANNED, 418),
-        (Misdeed.TRUNCATED, Fault.MALFORMED, 200),
-        (Misdeed.HTML, Fault.MALFORMED, 200),
-        (Misdeed.EMPTY_BODY, Fault.MALFORMED, 200),
-        (Misdeed.EMPTY_OBJECT, Fault.MALFORMED, 200),
-    ],
-)
-@pytest.mark.parametrize("call", [POSITIONS, ORDERS, CONDITIONAL], ids=lambda call: call.surface.value)
-def test_a_misdeed_is_a_fault_with_its_request_and_never_an_empty_answer(
-    stage: Stage, misdeed: Misdeed, fault: Fault, status: int, call: Call
-) -> None:
-    async def play(scene: Scene) -> None:
-        scene.trade("BUY")
-        before, _ = await scene.ask(call)
-        scene.misbehave(misdeed)
-        answer, (request,) = await scene.ask(call)
-        assert (answer.fault, answer.rows, answer.complete, request.status) == (fault, None, False, status)
-        if fault is Fault.BANNED:
-            return
-        if status == 429:
-            assert request.retry_after_ms >= 1_000
-        after, _ = await scene.ask(call)
-        assert (before.fault, after.unchanged) == (None, True), "a fault does not change what was told last"
-
-    stage(play)
-
-
-def test_a_ban_says_how_long_it_lasts(stage: Stage) -> None:
-    async def play(scene: Scene) -> None:
-        scene.misbehave(Misdeed.BANNED, delay_ms=40_000)
-        _, (request,) = await scene.ask(POSITIONS)
-        assert 30_000 < request.retry_after_ms <= 41_000
-
-    stage(play)
-
-
-def test_a_request_without_an_answer_is_told_with_status_zero_after_the_call_timeout(stage: Stage) -> None:
-    async def play(scene: Scene) -> None:
-        scene.misbehave(Misdeed.LOST_ANSWER)
-        answer, (request,) = await scene.ask(POSITIONS)
-        assert (answer.fault, request.status, request.weight) == (Fault.NETWORK, 0, 5)
-
-    stage(play, call_timeout_ms=300)
-
-
-def test_a_clock_that_is_off_is_a_clock_fault(stage: Stage) -> None:
-    async def play(scene: Scene) -> None:
-        scene.misbehave(Misdeed.CLOCK_SKEW, "positionRisk", delay_ms=90_000)
-        answer, requests = await scene.ask(POSITIONS)
-        assert (answer.fault, requests[0].status) == (Fault.CLOCK, 400)
-        assert (await scene.ask(POSITIONS))[0].fault is None
-
-    stage(play)
-
-
-def test_rows_that_are_told_twice_are_one_row(stage: Stage) -> None:
-    async def play(scene: Scene) -> None:
-        order_id = scene.trade("BUY", "LIMIT", "0.5")
-        scene.misbehave(Misdeed.DOUBLED_ROWS, "openOrders")
-        answer, _ = await scene.ask(ORDERS)
-        assert {row.id for row in answer.rows or () if isinstance(row, Order)} == {order_id}
-
-    stage(play)
-
-
-def test_closing_twice_is_fine_and_opening_again_serves_on(stage: Stage) -> None:
-    async def play(scene: Scene) -> None:
-        scene.trade("BUY")
-        await scene.exchange.close()
-        await scene.exchange.close()
-        assert (await scene.ask(POSITIONS))[0].fault is Fault.REFUSED
-        assert (await scene.exchange.open())[0].fault is None
-        assert (await scene.ask(POSITIONS))[0].rows
 
     stage(play)

@@ -1,0 +1,87 @@
+"""The exchange's clock is followed when it complains: by the best sample, in bounded steps, at most once a minute."""
+
+import asyncio
+from typing import Any
+
+from tests.unit.ccxt_venues import staged
+
+from fleetsync.messages import Call
+from fleetsync.model import Fault, Surface
+from fleetsync.units import MINUTE_MS
+from fleetsync_adapters.ccxt_clock import LARGEST_STEP_MS, SAMPLES, ExchangeClock, stepped
+from fleetsync_adapters.ccxt_exchange import epoch_ms
+
+REFUSAL = {"code": -1021, "msg": "Timestamp for this request is outside of the recvWindow."}
+
+
+def test_the_sample_with_the_shortest_round_trip_counts() -> None:
+    assert stepped(0, [(900, 5_000), (40, 1_500), (300, -200)]) == 1_500
+
+
+def test_a_step_is_bounded_and_reached_in_several() -> None:
+    far = 3 * LARGEST_STEP_MS
+    skew_ms = 0
+    for reached in (1, 2, 3, 3):
+        skew_ms = stepped(skew_ms, [(10, far)])
+        assert skew_ms == reached * LARGEST_STEP_MS
+    assert stepped(0, [(10, -far)]) == -LARGEST_STEP_MS
+
+
+def test_samples_that_all_took_too_long_prove_nothing() -> None:
+    assert stepped(700, [(6_000, 90_000), (7_000, 90_000)]) == 700
+
+
+def test_the_clock_is_measured_at_most_once_a_minute() -> None:
+    at_ms, asked = 1_000_000, 0
+
+    async def theirs() -> int:
+        nonlocal asked
+        asked += 1
+        return at_ms + 2_000
+
+    async def play() -> None:
+        nonlocal at_ms
+        clock = ExchangeClock(lambda: at_ms)
+        assert await clock.correct(theirs)
+        assert clock.now_ms() == at_ms + 2_000
+        at_ms += MINUTE_MS - 1
+        assert not await clock.correct(theirs)
+        at_ms += 1
+        assert await clock.correct(theirs)
+        assert asked == 2 * SAMPLES
+
+    asyncio.run(play())
+
+
+def test_after_a_clock_fault_the_next_request_carries_the_exchanges_time_and_every_sample_is_metered() -> None:
+    ahead_ms = 90_000
+
+    def answer(query: dict[str, str]) -> Any:
+        off_ms = epoch_ms() + ahead_ms - int(query["timestamp"])
+        return REFUSAL if off_ms > 5_000 else []
+
+    async def play() -> None:
+        paths = {
+            "/fapi/v3/positionRisk": answer,
+            "/fapi/v1/time": lambda _query: {"serverTime": epoch_ms() + ahead_ms},
+        }
+        async with staged("binanceusdm", paths) as stage:
+            first, requests = await stage.ask(Call(Surface.POSITIONS))
+            assert first.fault is Fault.CLOCK
+            assert [r.endpoint for r in requests] == ["GET /fapi/v3/positionRisk"] + ["GET /fapi/v1/time"] * SAMPLES
+            assert [r.weight for r in requests] == [5] + [1] * SAMPLES
+            second, requests = await stage.ask(Call(Surface.POSITIONS))
+            assert (second.fault, len(requests)) == (None, 1)
+
+    asyncio.run(play())
+
+
+def test_a_clock_that_cannot_be_asked_leaves_the_fault_as_it_is() -> None:
+    async def play() -> None:
+        async with staged("binanceusdm", {"/fapi/v3/positionRisk": REFUSAL}) as stage:
+            answer, requests = await stage.ask(Call(Surface.POSITIONS))
+            assert (answer.fault, len(requests)) == (Fault.CLOCK, 2)  # the first sample failed: no more of them
+            _, requests = await stage.ask(Call(Surface.POSITIONS))
+            assert len(requests) == 1
+
+    asyncio.run(play())

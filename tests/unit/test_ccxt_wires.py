@@ -1,0 +1,145 @@
+"""Each exchange by its wire: the endpoints cost what the tariff says, and positions are read exactly."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from tests.unit.ccxt_venues import MARKETS, SYMBOL, Stage, staged
+
+from fleetsync.messages import Call
+from fleetsync.model import Fault, Position, Surface
+from fleetsync.tariff import question
+from fleetsync_adapters.tariffs import load_tariff
+
+
+def run(exchange_id: str, answers: dict[str, Any], play: Callable[[Stage], Any]) -> None:
+    async def show() -> None:
+        async with staged(exchange_id, answers) as stage:
+            await play(stage)
+
+    asyncio.run(show())
+
+
+POSITION_ROWS: dict[str, tuple[str, Any]] = {
+    "okx": (
+        "/api/v5/account/positions",
+        {"code": "0", "msg": "", "data": [{
+            "instId": "BTC-USDT-SWAP", "instType": "SWAP", "posSide": "net", "pos": "-2.50", "avgPx": "50000.10",
+            "mgnMode": "cross", "lever": "10", "uTime": "1700000000001", "cTime": "1700000000000", "markPx": "1",
+        }]},
+    ),
+    "bybit": (
+        "/v5/position/list",
+        {"retCode": 0, "retMsg": "OK", "result": {"list": [{
+            "symbol": "BTCUSDT", "side": "Sell", "size": "2.50", "avgPrice": "50000.10", "positionIdx": 0,
+            "updatedTime": "1700000000001", "createdTime": "1700000000000", "markPrice": "1", "leverage": "10",
+        }], "nextPageCursor": "x"}},
+    ),
+    "bitget": (
+        "/api/v2/mix/position/all-position",
+        {"code": "00000", "msg": "success", "data": [{
+            "symbol": "BTCUSDT", "holdSide": "short", "total": "2.50", "openPriceAvg": "50000.10", "leverage": "10",
+            "posMode": "one_way_mode", "marginMode": "crossed", "cTime": "1700000000000", "markPrice": "1",
+            "uTime": "1700000000001",
+        }]},
+    ),
+    "gate": (
+        "/api/v4/futures/usdt/positions",
+        [{
+            "contract": "BTC_USDT", "size": -25, "mode": "single", "entry_price": "50000.10", "leverage": "0",
+            "update_time": 1700000000, "open_time": 1700000000, "mark_price": "1", "value": "1", "margin": "1",
+        }],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("exchange_id", POSITION_ROWS)
+def test_a_position_is_read_exactly(exchange_id: str) -> None:
+    path, body = POSITION_ROWS[exchange_id]
+
+    async def play(stage: Stage) -> None:
+        answer, requests = await stage.ask(Call(Surface.POSITIONS))
+        assert answer.fault is None, answer.detail
+        (row,) = answer.rows or ()
+        assert isinstance(row, Position)
+        assert (row.symbol, row.side, row.entry_price, row.hedged) == (SYMBOL, "short", "50000.1", False)
+        assert row.size == ("25" if exchange_id == "gate" else "2.5")
+        assert (answer.complete, len(requests)) == (True, 1)
+        assert requests[0].endpoint == load_tariff(exchange_id).costs["positions"].endpoint
+
+    run(exchange_id, {path: body}, play)
+
+
+@pytest.mark.parametrize(
+    ("exchange_id", "change"),
+    [
+        ("okx", {"posSide": "short", "pos": "2.50"}),
+        ("bybit", {"positionIdx": 2}),
+        ("bitget", {"posMode": "hedge_mode"}),
+        ("gate", {"mode": "dual_short"}),
+    ],
+)
+def test_hedge_mode_is_told(exchange_id: str, change: dict[str, Any]) -> None:
+    path, body = POSITION_ROWS[exchange_id]
+    rows = body if isinstance(body, list) else body.get("data") or body["result"]["list"]
+
+    async def play(stage: Stage) -> None:
+        before = dict(rows[0])
+        rows[0].update(change)
+        try:
+            answer, _ = await stage.ask(Call(Surface.POSITIONS))
+        finally:
+            rows[0].clear()
+            rows[0].update(before)
+        (row,) = answer.rows or ()
+        assert isinstance(row, Position)
+        assert (row.side, row.hedged) == ("short", True)
+
+    run(exchange_id, {path: body}, play)
+
+
+@pytest.mark.parametrize("exchange_id", MARKETS)
+def test_loading_the_markets_costs_what_the_tariff_says(exchange_id: str) -> None:
+    async def show() -> None:
+        async with staged(exchange_id, opened=False) as stage:
+            answer, requests = await stage.exchange.open()
+            assert answer.fault is None, answer.detail
+            tariff = load_tariff(exchange_id)
+            if tariff.exact:
+                cost = tariff.costs["markets"]
+                assert {request.endpoint for request in requests} == {cost.endpoint}
+                assert sum(request.weight for request in requests) == max(weight for _, weight in cost.weights)
+            assert len(requests) == len(stage.venue.asked)
+
+    asyncio.run(show())
+
+
+@pytest.mark.parametrize("exchange_id", ["okx", "bybit", "bitget", "gate", "binanceusdm"])
+def test_every_question_in_the_tariff_is_one_request_to_its_endpoint(exchange_id: str) -> None:
+    async def play(stage: Stage) -> None:
+        tariff = load_tariff(exchange_id)
+        for key, cost in tariff.costs.items():
+            if key in {"markets", "time"}:
+                continue
+            name, _, more = key.partition(":")
+            one = name in {"order", "fills"} or more == "symbol"
+            call = Call(
+                Surface(name), symbol=SYMBOL if one else "", order_id="7" if name == "order" else "",
+                conditional=more == "conditional",
+            )  # fmt: skip
+            assert question(call) == key
+            _, (request,) = await stage.ask(call)
+            assert request.endpoint == cost.endpoint
+            assert request.weight == max(weight for _, weight in cost.weights)
+
+    run(exchange_id, {}, play)
+
+
+def test_what_an_exchange_cannot_be_asked_is_refused_without_a_request() -> None:
+    async def play(stage: Stage) -> None:
+        call = Call(Surface.ORDER, symbol=SYMBOL, order_id="7", conditional=True)
+        answer, requests = await stage.ask(call)
+        assert (answer.fault, requests) == (Fault.REFUSED, ())
+
+    run("bitget", {}, play)
