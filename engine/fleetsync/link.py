@@ -8,12 +8,15 @@ from fleetsync.wire import FrameDecoder, Message, WireError, encode
 
 log = logging.getLogger(__name__)
 
+GATHER_S = 0.002
+"""At full load frames leave this far apart, with all that came up meanwhile: a frame costs far more than a message.
+Where it is quiet, a message leaves at once."""
 UNSENT_MAX = 64 * 2**20
 """Bytes that may wait for an end that does not read: more than 10,000 accounts take to be introduced."""
 
 
 class Link(asyncio.Protocol):
-    """One end: what is sent within one turn of the loop leaves as one frame; what arrives is handed on by the reading.
+    """One end: what is sent within a short while leaves as one frame; what arrives is handed on by the reading.
 
     Args:
         receive: takes the messages of a reading, in order.
@@ -29,6 +32,7 @@ class Link(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._decoder = FrameDecoder()
         self._outbox: list[Message] = []
+        self._flushed_s = 0.0  # by the loop's clock
         self._transport: asyncio.Transport | None = None
         self.closed: asyncio.Future[str] = self._loop.create_future()
         """Done when nothing more will arrive; holds what the other end did wrong, "" when it just went."""
@@ -38,7 +42,7 @@ class Link(asyncio.Protocol):
         if self._transport is None:
             return
         if not self._outbox:
-            self._loop.call_soon(self._flush)
+            self._loop.call_at(self._flushed_s + GATHER_S, self._flush)  # in this turn when that is past
         self._outbox.append(message)
 
     def finish(self) -> None:
@@ -77,7 +81,7 @@ class Link(asyncio.Protocol):
             self.closed.set_result("")
 
     def _flush(self) -> None:
-        waiting, self._outbox = self._outbox, []
+        waiting, self._outbox, self._flushed_s = self._outbox, [], self._loop.time()
         if not waiting or self._transport is None:
             return
         try:
