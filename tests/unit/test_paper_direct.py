@@ -7,13 +7,15 @@ from typing import Any
 
 import pytest
 
+from fleetsync.errors import ConfigError
 from fleetsync.messages import Answer, Call, Request
 from fleetsync.model import Account, Fault, Secret, Surface
 from fleetsync.ports import ExchangeSpec
 from fleetsync_adapters.paper.books import BookOrder
-from fleetsync_adapters.paper.direct import PaperDirect, lend, open_direct
+from fleetsync_adapters.paper.direct import PaperDirect
 from fleetsync_adapters.paper.faults import Fault as Misbehaviour
 from fleetsync_adapters.paper.faults import FaultOrder, FaultRates, Misdeed
+from fleetsync_adapters.paper.lending import lend, open_direct, take_back
 from fleetsync_adapters.paper.limits import LimitRules
 from fleetsync_adapters.paper.orders import Ticket
 from fleetsync_adapters.paper.venue import Venue, VenueRules
@@ -287,3 +289,6 @@ def test_a_lent_venue_is_opened_by_its_name_and_waits_in_the_given_time() -> Non
     assert asyncio.run(drive()).rows == ()
     assert world.slept == [25, 25]
     assert world.venue.ledger.summary("e1")["calls"] == 2
+    take_back("test")
+    with pytest.raises(ConfigError, match="'test'"):
+        open_direct(spec)

@@ -7,7 +7,7 @@
 | books    | books matching orders views holdings   | what is held, what happens to it, what may be ordered         |
 | rules    | limits faults ledger                   | weights and bans; misbehaviour; every request that came in    |
 | venue    | venue                                  | all of the above, with one entrance for requests              |
-| faces    | direct                                 | the engine's Exchange port, without sockets, in any time      |
+| faces    | direct lending                         | the engine's Exchange port, without sockets, in any time      |
 |          | rows asked endpoints trading desk face | Binance's REST, over HTTP                                     |
 |          | admin server process                   | an operator's endpoints; a process of its own; its helper     |
 

@@ -12,7 +12,6 @@ from typing import cast
 
 from fleetsync.messages import Answer, Call, Request, Rows
 from fleetsync.model import Account, Fault, Order, Position, Surface
-from fleetsync.ports import ExchangeSpec
 from fleetsync.units import DAY_MS, SECOND_MS, s_from_ms
 from fleetsync_adapters.paper import holdings, views
 from fleetsync_adapters.paper.books import BookAccount
@@ -56,6 +55,11 @@ class _Seat:
 
 
 _NO_VERSION = -1  # told rows that are not the account's true ones: they have to be compared
+
+
+async def asyncio_sleep_ms(span_ms: int) -> None:
+    """Wait in the running loop's own time."""
+    await asyncio.sleep(s_from_ms(span_ms))
 
 
 class PaperDirect:
@@ -133,12 +137,14 @@ class PaperDirect:
         weight = weight_of(endpoint, one_symbol=market is not None)
         book = seat.book
         entry, request, latency_ms = self._enter(book, endpoint, weight, at_ms)
+        if book is not None:
+            self.venue.matching.touch(book, at_ms)
         failed = self._failed(call, entry, request, latency_ms, at_ms)
-        if failed is not None:
+        # A refusal is no 200: it reaches the client whole, whatever happens to the bodies of answers.
+        if failed is not None and not (failed[1].fault is Fault.MALFORMED and self._refuses(book, call, entry, at_ms)):
             return failed
         if book is None:
             return self._said_no(call, entry, request, latency_ms, Fault.AUTH, 401)
-        self.venue.matching.touch(book, at_ms)
         if call.surface is Surface.ORDER:
             return self._order(book, call, entry, request, latency_ms)
         if call.surface is Surface.FILLS:
@@ -220,18 +226,23 @@ class PaperDirect:
         return Answer(call, at_ms, complete=True, rows=None if known and not full else rows)
 
     def _order(self, book: BookAccount, call: Call, entry: Entry, request: Request, latency_ms: int) -> Told:
+        order = self._found(book, call, entry, request.sent_at_ms)
+        if order is None:
+            return self._said_no(call, entry, request, latency_ms, Fault.NOT_FOUND, 400)
+        return latency_ms, Answer(call, request.sent_at_ms, complete=True, rows=(order,)), (request,)
+
+    def _found(self, book: BookAccount, call: Call, entry: Entry, at_ms: int) -> Order | None:
         number = int(call.order_id) if call.order_id.isdigit() else 0
-        order: Order | None = None
-        at_ms = request.sent_at_ms
         if call.conditional:
             trigger = self.venue.find_trigger(entry, book, at_ms, number, call.client_id)
             order = None if trigger is None else holdings.unified_trigger(trigger)
         else:
             view = self.venue.find_order(entry, book, at_ms, number, call.client_id)
             order = None if view is None else holdings.unified_order(view)
-        if order is None or (call.symbol and order.symbol != call.symbol):
-            return self._said_no(call, entry, request, latency_ms, Fault.NOT_FOUND, 400)
-        return latency_ms, Answer(call, at_ms, complete=True, rows=(order,)), (request,)
+        return order if order is None or call.symbol in {"", order.symbol} else None
+
+    def _refuses(self, book: BookAccount | None, call: Call, entry: Entry, at_ms: int) -> bool:
+        return book is None or (call.surface is Surface.ORDER and self._found(book, call, entry, at_ms) is None)
 
     def _fills(
         self, book: BookAccount, market: Market | None, call: Call, entry: Entry, request: Request, latency_ms: int
@@ -270,29 +281,3 @@ def _rows_of(book: BookAccount, market: Market | None, surface: Surface, cutoff_
     else:
         orders = map(holdings.unified_trigger, views.open_triggers(book, market, cutoff_ms))
     return tuple(sorted(orders, key=lambda row: row.id))
-
-
-# -- for workers inside this process: a spec crosses as names, so a venue is lent under one
-
-_lent: dict[str, tuple[Venue, Callable[[], int], Callable[[int], Awaitable[None]]]] = {}
-
-
-async def asyncio_sleep_ms(span_ms: int) -> None:
-    """Wait in the running loop's own time."""
-    await asyncio.sleep(s_from_ms(span_ms))
-
-
-def lend(
-    name: str, venue: Venue, *, now_ms: Callable[[], int],
-    sleep_ms: Callable[[int], Awaitable[None]] = asyncio_sleep_ms,
-) -> None:
-    """Make a venue known to `open_direct` in this process as `options["venue"] = name`."""
-    _lent[name] = (venue, now_ms, sleep_ms)
-
-
-def open_direct(spec: ExchangeSpec) -> PaperDirect:
-    """A `PaperDirect` on a lent venue, for `ExchangeSpec.factory`."""
-    venue, now_ms, sleep_ms = _lent[str(spec.options["venue"])]
-    return PaperDirect(
-        venue, now_ms=now_ms, sleep_ms=sleep_ms, ip=spec.egress or "direct", call_timeout_ms=spec.call_timeout_ms
-    )

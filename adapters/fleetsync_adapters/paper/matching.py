@@ -7,7 +7,7 @@ are touched changes nothing in them.
 
 from decimal import ROUND_DOWN, Decimal
 
-from fleetsync.units import MINUTE_MS
+from fleetsync.units import HOUR_MS
 from fleetsync_adapters.paper.books import (
     ENTRY,
     FOREVER_MS,
@@ -23,7 +23,7 @@ from fleetsync_adapters.paper.books import (
 from fleetsync_adapters.paper.prices import STEP_MS, Watch
 from fleetsync_adapters.paper.seeded import draw
 
-_SEARCH_AHEAD_MS = 5 * MINUTE_MS  # how far ahead the next hit is looked for at one touch
+_SEARCH_AHEAD_MS = HOUR_MS  # how far ahead the next hit is looked for at one touch
 _PARTS = (Decimal("0.25"), Decimal("0.5"), Decimal(1), Decimal(1))
 
 

@@ -63,9 +63,15 @@ class PricePath:
 
     def _skip(self, at_ms: int, target: int, *, falling: bool) -> int:
         """The end of the widest cell from here on that cannot hold the target; `at_ms` if none can be left out."""
+        cells = []
+        here = 0
         for octave, (period, _) in enumerate(_OCTAVES):
-            end_ms = (at_ms // period + 1) * period
-            here, there = self._offset(at_ms, octave), self._offset(end_ms, octave)
+            index = at_ms // period
+            cell = self._cell(octave, index)
+            cells.append((cell, index * period, period))
+            here += _between(cell, at_ms - index * period, period)
+            end_ms = (index + 1) * period  # no slower cell ends before it
+            there = sum(_between(one, end_ms - start_ms, span_ms) for one, start_ms, span_ms in cells)
             reach = self._tail[octave]
             if (min(here, there) - reach > target) if falling else (max(here, there) + reach < target):
                 return end_ms
@@ -86,16 +92,25 @@ class PricePath:
         for octave in range(octaves + 1):
             period = _OCTAVES[octave][0]
             index, into = divmod(at_ms, period)
-            cell = self._cells[octave]
-            if cell[0] != index:
-                cell = (index, self._knot(octave, index), self._knot(octave, index + 1))
-                self._cells[octave] = cell
-            total += (cell[1] * (period - into) + cell[2] * into) // period
+            total += _between(self._cell(octave, index), into, period)
         return total
+
+    def _cell(self, octave: int, index: int) -> tuple[int, int, int]:
+        """One cell of an octave: its index and the knots at its two ends. The last one is kept."""
+        cell = self._cells[octave]
+        if cell[0] != index:
+            cell = (index, self._knot(octave, index), self._knot(octave, index + 1))
+            self._cells[octave] = cell
+        return cell
 
     def _knot(self, octave: int, index: int) -> int:
         reach = self._reaches[octave]
         return draw(self._seed, octave, index) % (2 * reach + 1) - reach
+
+
+def _between(cell: tuple[int, int, int], into: int, period: int) -> int:
+    """The straight line between a cell's knots."""
+    return (cell[1] * (period - into) + cell[2] * into) // period
 
 
 @dataclass(slots=True)
