@@ -117,6 +117,8 @@ class Engine:
         self._tasks = [asyncio.create_task(self.run(), name="fleetsync-loop"),
                        asyncio.create_task(self._write(), name="fleetsync-writer"),
                        asyncio.create_task(self._observe(), name="fleetsync-ages")]
+        for task in self._tasks:
+            task.add_done_callback(self._ended)
 
     async def stop(self) -> None:
         """Let calls in flight end (3 s at most), commit what was found, end the workers, close the store."""
@@ -141,6 +143,16 @@ class Engine:
         await asyncio.get_running_loop().run_in_executor(self._writer, self.store.close)
         self._writer.shutdown()
         self._readers.shutdown()
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """A task of ours that ends by itself has failed: nobody may wait for it in vain."""
+        error = None if task.cancelled() else task.exception()
+        if error is None:
+            return
+        _LOG.critical("%s failed; the engine makes no more calls", task.get_name(), exc_info=error)
+        for future in [*self._waiting.values(), *self._durable_events.values()]:
+            if not future.done():
+                future.set_exception(error)
 
     async def run(self) -> None:
         """The loop: wait, receive, decide, perform."""

@@ -188,7 +188,7 @@ def robot_row(fleet: Fleet, slot: int, state: AccountState) -> dict[str, Any]:
     stopped = fleet.stopped.get(slot, "") or state.stopped
     return {
         "id": fleet.ids[slot], "account": state.account.id, "symbol": fleet.symbols[slot],
-        "phase": fleet.phase_seen(slot).name.lower(), "priority": fleet.priority_of.get(slot, 1.0),
+        "phase": int(fleet.phase_seen(slot)), "priority": fleet.priority_of.get(slot, 1.0),
         "enabled": fleet.stopped.get(slot) != "disabled", "order_prefix": fleet.prefix_of.get(slot, ""),
         "holding_ms": intervals.holding_ms if intervals else None,
         "working_ms": intervals.working_ms if intervals else None,
