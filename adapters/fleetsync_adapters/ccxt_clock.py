@@ -3,12 +3,12 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from fleetsync.units import MINUTE_MS, SECOND_MS
+from fleetsync.units import MINUTE_MS, s_from_ms
 
 SAMPLES = 3
 MEASURE_AT_MOST_EVERY_MS = MINUTE_MS
 LARGEST_STEP_MS = 10 * MINUTE_MS  # a bad sample must not carry us off; a clock that is really off is reached in steps
-SLOWEST_SAMPLE_MS = 5 * SECOND_MS
+LONGEST_MEASURE_MS = 800  # the call that complained waits for it; what was sampled until then counts
 
 
 class ExchangeClock:
@@ -28,10 +28,14 @@ class ExchangeClock:
         """Measure the skew and follow it; at most once a minute, whoever asks.
 
         Args:
-            fetch_time: Asks the exchange for its time, in milliseconds; may raise.
+            fetch_time: Asks the exchange for its time, in milliseconds.
 
         Returns:
             Whether a measurement was made.
+
+        Raises:
+            TimeoutError: it took too long; what was sampled counts.
+            Exception: what `fetch_time` raised; what was sampled counts.
         """
         if self._measuring.locked():
             return False
@@ -41,18 +45,24 @@ class ExchangeClock:
                 return False
             self._measured_at_ms = now_ms
             samples: list[tuple[int, int]] = []  # round trip, skew
-            for _ in range(SAMPLES):
-                asked_at_ms = self._now_ms()
-                theirs_ms = await fetch_time()
-                took_ms = self._now_ms() - asked_at_ms
-                samples.append((took_ms, theirs_ms - (asked_at_ms + took_ms // 2)))
-            self.skew_ms = stepped(self.skew_ms, samples)
+            try:
+                async with asyncio.timeout(s_from_ms(LONGEST_MEASURE_MS)):
+                    for _ in range(SAMPLES):
+                        sample = await self._sample(fetch_time)
+                        samples.append(sample)  # noqa: PERF401  one by one: a later one may fail
+            finally:
+                if samples:
+                    self.skew_ms = stepped(self.skew_ms, samples)
             return True
+
+    async def _sample(self, fetch_time: Callable[[], Awaitable[int]]) -> tuple[int, int]:
+        asked_at_ms = self._now_ms()
+        theirs_ms = await fetch_time()
+        took_ms = self._now_ms() - asked_at_ms
+        return took_ms, theirs_ms - (asked_at_ms + took_ms // 2)
 
 
 def stepped(skew_ms: int, samples: list[tuple[int, int]]) -> int:
-    """The new skew: towards the sample with the shortest round trip, by a bounded step; slow samples prove nothing."""
-    took_ms, measured_ms = min(samples)
-    if took_ms > SLOWEST_SAMPLE_MS:
-        return skew_ms
+    """The new skew: towards the sample with the shortest round trip, by a bounded step."""
+    _, measured_ms = min(samples)
     return skew_ms + max(-LARGEST_STEP_MS, min(LARGEST_STEP_MS, measured_ms - skew_ms))

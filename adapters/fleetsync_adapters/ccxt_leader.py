@@ -5,6 +5,7 @@ refuses broken bodies, takes its time from our clock, and tells the meter what c
 """
 
 import copy
+import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -41,6 +42,9 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "htx": {"fetchMarkets": {"types": {"spot": False, "linear": True, "inverse": False}}},
 }
 
+# Ccxt logs whole requests at debug level, headers with keys in them included: whatever the program's logging says, no.
+_SILENCE = logging.Logger("ccxt", level=logging.CRITICAL + 1)  # noqa: LOG001  so that no configuration can reach it
+
 _NO_POSITIONS = {"spot", "margin", "option", "stock"}
 
 Envelopes = tuple[frozenset[str], ...]
@@ -75,6 +79,7 @@ def make_leader(spec: ExchangeSpec, session: MeteredSession, now_ms: Callable[[]
     )
     if not OPTIONS.get(spec.exchange) and "fetchMarkets" not in spec.options:
         leader.options = {**leader.options, "fetchMarkets": contracts_only(leader.options.get("fetchMarkets"))}
+    leader.verbose, leader.logger = False, _SILENCE
     leader.number = str  # exact, and cheaper than floats
     leader.ssl_context = False  # the shared session holds the one context; else each view would load the CA bundle
     leader.has = {**leader.has, "fetchCurrencies": False}

@@ -3,6 +3,7 @@
 import asyncio
 from typing import Any
 
+import pytest
 from tests.unit.ccxt_venues import staged
 
 from fleetsync.messages import Call
@@ -27,8 +28,21 @@ def test_a_step_is_bounded_and_reached_in_several() -> None:
     assert stepped(0, [(10, -far)]) == -LARGEST_STEP_MS
 
 
-def test_samples_that_all_took_too_long_prove_nothing() -> None:
-    assert stepped(700, [(6_000, 90_000), (7_000, 90_000)]) == 700
+def test_what_was_sampled_before_the_exchange_fell_silent_counts() -> None:
+    told = [1_002_000]
+
+    async def theirs() -> int:
+        if not told:
+            raise ConnectionError
+        return told.pop()
+
+    async def play() -> None:
+        clock = ExchangeClock(lambda: 1_000_000)
+        with pytest.raises(ConnectionError):
+            await clock.correct(theirs)
+        assert clock.skew_ms == 2_000
+
+    asyncio.run(play())
 
 
 def test_the_clock_is_measured_at_most_once_a_minute() -> None:

@@ -1,16 +1,14 @@
 """Every request is metered where it leaves: once, to the right ask, whatever becomes of it."""
 
 import asyncio
-import gc
-import warnings
 from typing import Any
 
 import pytest
 from aiohttp import web
-from tests.unit.ccxt_venues import KEY, PASSWORD, SECRET, SYMBOL, account, staged
+from tests.unit.ccxt_venues import staged
 
 from fleetsync.messages import Call
-from fleetsync.model import Account, Fault, Secret, Surface
+from fleetsync.model import Fault, Surface
 from fleetsync.ports import ExchangeSpec
 from fleetsync.tariff import Cost
 from fleetsync_adapters.ccxt_exchange import CcxtExchange, epoch_ms, open_exchange
@@ -166,115 +164,6 @@ def test_the_session_offers_no_method_that_changes_anything() -> None:
             assert not [name for name in ("put", "delete", "patch", "ws_connect") if hasattr(session, name)]
 
     asyncio.run(play())
-
-
-def test_each_request_carries_its_own_accounts_key_and_the_views_share_the_markets() -> None:
-    async def play() -> None:
-        async with staged("binanceusdm", {"/fapi/v3/positionRisk": []}) as stage:
-            for name in ("b", "c"):
-                stage.exchange.add_account(Account(name, "binanceusdm", Secret(f"key-{name}"), Secret("s")))
-                await stage.exchange.ask(name, POSITIONS, full=False)
-            views = [stage.exchange._seats[name].view for name in ("b", "c")]
-            assert [view.apiKey for view in views] == ["key-b", "key-c"]
-            assert views[0].markets is views[1].markets is stage.exchange._leader.markets
-            for name in ("options", "headers", "balance", "clients"):
-                assert getattr(views[0], name) is not getattr(views[1], name)
-            assert not stage.exchange._leader.apiKey
-
-    asyncio.run(play())
-
-
-def test_a_thousand_accounts_load_and_send_nothing_when_they_are_added() -> None:
-    async def play() -> None:
-        async with staged("binanceusdm") as stage:
-            asked = len(stage.venue.asked)
-            for number in range(1_000):
-                stage.exchange.add_account(account("binanceusdm", f"account-{number}"))
-            assert len(stage.venue.asked) == asked
-            assert all(seat.view is None for seat in stage.exchange._seats.values())
-
-    asyncio.run(play())
-
-
-def test_what_an_account_was_told_is_remembered_by_question_and_never_for_single_orders() -> None:
-    paths: dict[str, Any] = {"/fapi/v3/positionRisk": [], "/fapi/v1/openOrders": [], "/fapi/v1/userTrades": []}
-
-    async def play() -> None:
-        async with staged("binanceusdm", paths) as stage:
-            for number in range(30):
-                await stage.ask(Call(Surface.ORDER, symbol=SYMBOL, order_id=str(number)))
-                await stage.ask(Call(Surface.FILLS, symbol=SYMBOL, since_ms=epoch_ms() - number))
-                await stage.ask(POSITIONS)
-            assert list(stage.exchange._seats["a"].seen) == [(Surface.POSITIONS, "")]
-
-    asyncio.run(play())
-
-
-def test_an_answer_that_comes_late_does_not_hide_a_return_to_what_it_said() -> None:
-    """Asked first and answered last: what it says is old, so the next equal answer is news again."""
-    gate = asyncio.Event()
-    amounts = iter(["1", "2", "1"])
-
-    async def play() -> None:
-        async with staged("binanceusdm", {"/fapi/v3/positionRisk": []}) as stage:
-            row = {"symbol": "BTCUSDT", "positionSide": "BOTH", "entryPrice": "1", "updateTime": 1}
-            read = stage.exchange._read
-
-            async def held_back(client: Any, call: Call, markets: Any, now_ms: Any) -> Any:
-                amount = next(amounts)
-                stage.venue.answers["/fapi/v3/positionRisk"] = [row | {"positionAmt": amount}]
-                reading = await read(client, call, markets, now_ms)
-                if amount == "1" and not gate.is_set():
-                    await gate.wait()
-                return reading
-
-            stage.exchange._read = held_back
-            before_ms = epoch_ms()
-            first = asyncio.create_task(stage.ask(POSITIONS))
-            while len(stage.venue.asked) < 2 or epoch_ms() == before_ms:  # noqa: ASYNC110  the venue signals nothing
-                await asyncio.sleep(0.005)
-            second, _ = await stage.ask(POSITIONS)
-            gate.set()
-            late, _ = await first
-            assert late.as_of_ms < second.as_of_ms
-            assert late.rows is not None
-            third, _ = await stage.ask(POSITIONS)
-            assert third.rows == late.rows, "the position went back to 1: that is news"
-
-    asyncio.run(play())
-
-
-@pytest.mark.parametrize("exchange_id", ["binanceusdm", "okx", "bybit", "bitget", "gate", "htx"])
-def test_no_secret_is_in_any_answer_or_representation(exchange_id: str) -> None:
-    echo = {"code": "1", "retCode": 1, "label": "X", "msg": f"{KEY} {SECRET} {PASSWORD}", "retMsg": f"{KEY}{SECRET}"}
-
-    async def play() -> None:
-        async with staged(exchange_id) as stage:
-            stage.venue.otherwise = echo
-            for status in (200, 400, 401, 403, 503):
-                stage.venue.status = status
-                answer, requests = await stage.ask(POSITIONS)
-                text = f"{answer!r} {requests!r} {stage.exchange!r}"
-                assert answer.fault is not None
-                assert not [word for word in (KEY, SECRET, PASSWORD, "signature=", "127.0.0.1") if word in text], text
-
-    asyncio.run(play())
-
-
-def test_closing_is_quick_and_leaves_no_warning_behind() -> None:
-    async def play() -> None:
-        async with staged("binanceusdm", {"/fapi/v3/positionRisk": []}) as stage:
-            for number in range(50):
-                stage.exchange.add_account(account("binanceusdm", f"account-{number}"))
-                await stage.exchange.ask(f"account-{number}", POSITIONS, full=False)
-            began_ms = epoch_ms()
-            await stage.exchange.close()
-            assert epoch_ms() - began_ms < 250, "ccxt's own close sleeps that long for each client"
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        asyncio.run(play())
-        gc.collect()
 
 
 def test_an_unknown_exchange_is_refused_with_names_that_look_alike() -> None:
