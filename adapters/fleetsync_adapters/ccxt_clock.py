@@ -49,7 +49,7 @@ class ExchangeClock:
                 async with asyncio.timeout(s_from_ms(LONGEST_MEASURE_MS)):
                     for _ in range(SAMPLES):
                         sample = await self._sample(fetch_time)
-                        samples.append(sample)  # noqa: PERF401  one by one: a later one may fail
+                        samples.append(sample)
             finally:
                 if samples:
                     self.skew_ms = stepped(self.skew_ms, samples)
