@@ -150,7 +150,8 @@ class Engine:
         if error is None:
             return
         _LOG.critical("%s failed; the engine makes no more calls", task.get_name(), exc_info=error)
-        for future in [*self._waiting.values(), *self._durable_events.values()]:
+        waiting: list[asyncio.Future[Any]] = [*self._waiting.values(), *self._durable_events.values()]
+        for future in waiting:
             if not future.done():
                 future.set_exception(error)
 

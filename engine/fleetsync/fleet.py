@@ -7,11 +7,10 @@ accounts that share its IP quotas, its circuit and its stretched time.
 
 from array import array
 from dataclasses import dataclass, field
-from random import Random
 
 from fleetsync.book import Book
 from fleetsync.budget import Budget, Ledger
-from fleetsync.cadence import Intervals, StretchClock, jittered_ms
+from fleetsync.cadence import Intervals, StretchClock
 from fleetsync.config import Settings
 from fleetsync.errors import ConfigError, UnknownRobot
 from fleetsync.health import Circuit
@@ -20,6 +19,7 @@ from fleetsync.messages import Call
 from fleetsync.model import Account, Certainty, Phase, Robot, Surface
 from fleetsync.planner import Prices
 from fleetsync.tariff import Scope, Tariff
+from fleetsync.units import HOUR_MS
 
 _SCAN_MAX = 8  # accounts with more robots than this get an index by symbol
 
@@ -37,6 +37,7 @@ class Route:
     ready: DueHeap  # accounts with due robots, by their oldest key
     urgent: DueHeap  # accounts with events or open questions, by real instant
     weights_max: dict[str, int]  # per quota, the largest single charge
+    conditional: bool  # whether conditional orders are a surface that syncs bring
     circuit: Circuit = field(default_factory=Circuit)
     urgent_blocked_ms: int = 0  # until when nothing can be granted ...
     scheduled_blocked_ms: int = 0  # ... and until when nothing can but urgent work
@@ -96,6 +97,7 @@ class Fleet:
         self.intervals_of: dict[int, Intervals] = {}  # robots with intervals of their own
         self.priority_of: dict[int, float] = {}
         self.prefix_of: dict[int, str] = {}
+        self.rate_of: dict[int, float] = {}  # unannounced changes a ms, of robots that state it
         self.conditional_read: dict[int, tuple[int, int]] = {}  # (key, as_of) of the last list of one symbol
         self.stopped: dict[int, str] = {}  # robots that are stopped or disabled, and why
         self.accounts: list[AccountState | None] = []
@@ -124,7 +126,7 @@ class Fleet:
                     weights_max[name] = max(weights_max[name], weight)
             route = Route(exchange, egress, tariff, Prices(tariff, self.settings.calls_per_minute),
                           StretchClock(now_ms), DueHeap(self.base_at_ms), DueHeap(self.base_at_ms),
-                          DueHeap(self.base_at_ms), weights_max)
+                          DueHeap(self.base_at_ms), weights_max, Surface.CONDITIONAL in tariff.surfaces)
             self.routes[exchange, egress] = route
         return route
 
@@ -153,6 +155,8 @@ class Fleet:
             self.intervals_of[slot] = Intervals.of(self.settings, robot)
         if robot.priority != 1.0:
             self.priority_of[slot] = robot.priority
+        if robot.changes_per_hour is not None:
+            self.rate_of[slot] = robot.changes_per_hour / HOUR_MS
         if robot.order_prefix:
             self.prefix_of[slot] = robot.order_prefix
         if not robot.enabled:
@@ -185,7 +189,8 @@ class Fleet:
             state.waiting.remove(slot)
             state.route.due -= 1
         state.route.robots.remove(slot)
-        for table in (self.intervals_of, self.priority_of, self.prefix_of, self.conditional_read, self.stopped):
+        for table in (self.intervals_of, self.priority_of, self.prefix_of, self.rate_of, self.conditional_read,
+                      self.stopped):
             table.pop(slot, None)
         del self.slot_of[self.ids[slot]]
         self.account_of[slot] = None
@@ -230,7 +235,7 @@ class Fleet:
         return Book(state.account.id, symbol, positions_as_of_ms=state.positions_as_of_ms,
                     orders_as_of_ms=orders_as_of_ms, conditional_as_of_ms=state.conditional_as_of_ms)
 
-    # -- when a robot's surfaces were true (real time), and when they are wanted again (stretched time)
+    # -- when a robot's surfaces were true
 
     def orders_as_of(self, state: AccountState, slot: int) -> int:
         """When the robot's orders were last read, or proven absent by the positions list; 0: never."""
@@ -250,7 +255,7 @@ class Fleet:
         state = self.state_of(slot)
         orders_ms = max(state.orders_as_of_ms, self.orders_as_of_ms[slot])
         oldest_ms = min(state.positions_as_of_ms, orders_ms)
-        if Surface.CONDITIONAL in state.route.tariff.surfaces:
+        if state.route.conditional:
             oldest_ms = min(oldest_ms, self.conditional_as_of(state, slot))
         return oldest_ms >= since_ms
 
@@ -287,50 +292,6 @@ class Fleet:
         if phase == Phase.WORKING:
             return orders_as_of_ms
         return min(state.positions_as_of_ms, orders_as_of_ms)
-
-    def interval_ms(self, slot: int, phase: int, route: Route) -> int:
-        """A robot's interval in a phase, in stretched time."""
-        intervals = self.intervals_of.get(slot, self.intervals)
-        interval_ms = intervals.of_phase(phase)
-        priority = self.priority_of.get(slot)
-        return interval_ms if priority is None else route.stretch.weighted_ms(interval_ms, priority)
-
-    def surfaces_due(self, slot: int, state: AccountState) -> tuple[int, int, int]:
-        """When a robot's positions, orders and conditional orders are wanted again (stretched; shortened by jitter).
-
-        A surface that shows something for the robot is wanted at its phase's interval; one that shows nothing, at the
-        flat one. -1 stands for a surface that another one answers, or that the exchange does not have.
-        """
-        route, phase = state.route, self.phase[slot]
-        own_ms = self.interval_ms(slot, phase, route)
-        quiet_ms = own_ms if phase in {Phase.FLAT, Phase.UNKNOWN} else self.interval_ms(slot, Phase.FLAT, route)
-        own_ms -= int(own_ms * state.shortening)
-        quiet_ms -= int(quiet_ms * state.shortening)
-        book = state.books.get(self.symbols[slot])
-        positions_ms = state.positions_key_ms + (quiet_ms if phase == Phase.WORKING else own_ms)
-        orders_ms = -1
-        if not route.tariff.positions_show_orders or (book is not None and not book.is_quiet):
-            resting = book is not None and any(not order.conditional for order in book.orders)
-            key_ms = max(state.orders_key_ms, self.orders_key_ms[slot])
-            orders_ms = key_ms + (own_ms if resting or phase == Phase.UNKNOWN else quiet_ms)
-            if book is not None and book.hinted:
-                orders_ms = key_ms  # the positions list says that orders rest which were never read: at once
-        conditional_ms = -1
-        if Surface.CONDITIONAL in route.tariff.surfaces:
-            resting = book is not None and any(order.conditional for order in book.orders)
-            key_ms = max(state.conditional_key_ms, self.conditional_read.get(slot, (0, 0))[0])
-            conditional_ms = key_ms + (own_ms if resting or phase == Phase.UNKNOWN else quiet_ms)
-        return positions_ms, orders_ms, conditional_ms
-
-    def wish_ms(self, slot: int, state: AccountState) -> int:
-        """When a robot wants its next run, in stretched time."""
-        positions_ms, orders_ms, conditional_ms = self.surfaces_due(slot, state)
-        wish_ms = positions_ms if orders_ms < 0 else min(positions_ms, orders_ms)
-        return wish_ms if conditional_ms < 0 else min(wish_ms, conditional_ms)
-
-    def draw_jitter(self, state: AccountState, rng: Random) -> None:
-        """A new draw for the account's next round."""
-        state.shortening = 1 - jittered_ms(1_000_000, self.settings.jitter, rng) / 1_000_000
 
     # -- what calls are charged to
 

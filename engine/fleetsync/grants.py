@@ -143,7 +143,7 @@ class Granter:
 
     def _need(self, state: AccountState, stretched_ms: int, now_ms: int, *, urgent: bool) -> Need:
         """What the account's waiting and urgent robots want read, and which questions may be asked now."""
-        fleet, offers_conditional = self._core.fleet, Surface.CONDITIONAL in state.route.tariff.surfaces
+        fleet, offers_conditional = self._core.fleet, state.route.conditional
         positions = False
         orders: set[str] = set()
         conditional: set[str] = set()
@@ -154,8 +154,8 @@ class Granter:
             if offers_conditional and fleet.conditional_as_of(state, slot) < since_ms:
                 conditional.add(fleet.symbols[slot])
         for slot in state.waiting:
-            due_ms = fleet.surfaces_due(slot, state)
-            until_ms = stretched_ms + fleet.interval_ms(slot, fleet.phase[slot], state.route) // _NEARLY_DUE
+            due_ms = self._core.timing.surfaces_due(slot, state)
+            until_ms = stretched_ms + self._core.timing.interval_ms(slot, fleet.phase[slot], state) // _NEARLY_DUE
             positions = positions or due_ms[0] <= until_ms
             if 0 <= due_ms[1] <= until_ms:
                 orders.add(fleet.symbols[slot])

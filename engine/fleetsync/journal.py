@@ -117,6 +117,11 @@ class Journal:
             self.last_change, account, symbol, robots, finding.kind, finding.key, finding.cause,
             plain(finding.before), plain(finding.after), finding.evidence, finding.exchange_at_ms, finding.seen_at_ms))
 
+    def found_since(self, number: int) -> set[str]:
+        """Robots with an unannounced change above this number, of those not yet handed on."""
+        fresh = self.batch.changes[-(self.last_change - number):] if self.last_change > number else ()
+        return {robot for change in fresh if change.cause not in {"event", "first_sight"} for robot in change.robots}
+
     def _write_row(self, account: str, symbol: str, finding: Finding) -> None:
         before, after = finding.before, finding.after
         if isinstance(before, Position):

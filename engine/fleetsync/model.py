@@ -90,10 +90,13 @@ class Robot:
     working_ms: int | None = None
     flat_ms: int | None = None
     order_prefix: str = ""  # client order ids of this robot begin so; tells robots on one book apart
+    changes_per_hour: float | None = None  # unannounced changes to expect, for the adaptive mode; None: learn them
 
     def __post_init__(self) -> None:
         if not self.priority > 0:
             raise ValueError(f"robot {self.id!r}: priority must be above 0, was {self.priority}")
+        if self.changes_per_hour is not None and not self.changes_per_hour > 0:
+            raise ValueError(f"robot {self.id!r}: changes_per_hour must be above 0, was {self.changes_per_hour}")
         for name in ("holding_ms", "working_ms", "flat_ms"):
             span_ms = getattr(self, name)
             if span_ms is not None and span_ms <= 0:

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from multiprocessing import resource_tracker
 from typing import Any
 
 from fleetsync.clock import SystemClock
@@ -59,10 +60,9 @@ class _Process:
     """The process around a `Worker`."""
 
     def __init__(self) -> None:
-        loop = asyncio.get_running_loop()
         self._link = Link(self._receive, _stripped)
         self._worker: Worker | None = None
-        self._ending: asyncio.Future[int] = loop.create_future()  # the grace, once the end was asked for
+        self._ending: asyncio.Future[int] = asyncio.get_running_loop().create_future()  # holds the grace
         self._tasks: list[asyncio.Task[None]] = []
 
     async def run(self, sock: socket.socket) -> None:
@@ -98,9 +98,8 @@ class _Process:
     def _begin(self, hello: Hello) -> None:
         self._worker = Worker(hello.specs, hello.settings, SystemClock(hello.base_at_ms), self._link.send)
         beat_ms = min(BEAT_MS, max(1, hello.settings.worker_silence_ms // 4))
-        loop = asyncio.get_running_loop()
-        self._tasks = [loop.create_task(self._beat(hello.worker, beat_ms)),
-                       loop.create_task(self._report_up(self._worker, hello.worker))]
+        self._tasks = [asyncio.create_task(self._beat(hello.worker, beat_ms)),
+                       asyncio.create_task(self._report_up(self._worker, hello.worker))]
 
     async def _report_up(self, worker: Worker, number: int) -> None:
         await worker.warm()
@@ -215,8 +214,9 @@ class WorkerProcess:
         try:
             process = multiprocessing.get_context("spawn").Process(
                 target=run_worker, args=(theirs,), name=f"fleetsync-worker-{hello.worker}", daemon=True)
-            # A Ctrl-C reaches every process of a terminal. A signal blocked here stays blocked in the child from
-            # its first instant until it ignores the signal itself.
+            # A Ctrl-C reaches every process of a terminal. A signal blocked here stays blocked in the child until it
+            # ignores the signal itself. The tracker, which the first start would start, unblocks: have it before.
+            resource_tracker.ensure_running()
             mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
             try:
                 with _importable_main():

@@ -47,6 +47,8 @@ class Settlement:
             return
         state.busy = 0
         state.parked_until_ms = 0
+        read_before_ms = state.positions_as_of_ms
+        changes_before = core.journal.last_change
         sights: dict[str, list[Sight]] = {}
         good = 0
         for answer in done.answers:
@@ -61,7 +63,16 @@ class Settlement:
         touched = {*sync.slots, *sync.urgent_slots}
         for symbol, seen in sights.items():
             touched.update(self._reconcile(state, symbol, seen, now_ms))
+        if core.timing.adaptive and state.positions_as_of_ms > read_before_ms:
+            self._learn(touched, core.journal.found_since(changes_before), read_before_ms, now_ms)
         self._finish(state, sync, touched, now_ms)
+
+    def _learn(self, touched: set[int], found: set[str], since_ms: int, now_ms: int) -> None:
+        fleet = self._core.fleet
+        for slot in touched:
+            if fleet.account_of[slot] is not None:
+                changed = fleet.ids[slot] in found
+                self._core.timing.learn(slot, changed=changed, since_ms=since_ms, now_ms=now_ms)
 
     def abandon(self, sync: Sync, now_ms: int) -> None:
         """Nothing will be heard of this sync: whoever waited for it waits again."""
@@ -78,7 +89,7 @@ class Settlement:
     def _finish(self, state: AccountState, sync: Sync, touched: set[int], now_ms: int) -> None:
         core = self._core
         stretched_ms = state.route.stretch.now_ms(now_ms)
-        core.fleet.draw_jitter(state, core.rng)
+        core.timing.draw_jitter(state, core.rng)
         for slot in touched:
             if core.fleet.account_of[slot] is state:
                 self.refresh_phase(slot, state)
@@ -91,7 +102,7 @@ class Settlement:
         self.rearm(state, stretched_ms)
         for slot in touched:
             if core.fleet.account_of[slot] is state and slot not in state.waiting:
-                state.route.robots.put(slot, max(core.fleet.wish_ms(slot, state), stretched_ms + 1))
+                state.route.robots.put(slot, max(core.timing.wish_ms(slot, state), stretched_ms + 1))
         self.next_step(state, now_ms)
 
     def rearm(self, state: AccountState, stretched_ms: int) -> None:
@@ -99,7 +110,7 @@ class Settlement:
         fleet, route = self._core.fleet, state.route
         still_due = []
         for slot in state.waiting:
-            wish_ms = fleet.wish_ms(slot, state)
+            wish_ms = self._core.timing.wish_ms(slot, state)
             if wish_ms <= stretched_ms and slot not in fleet.stopped and not state.stopped:
                 still_due.append(slot)
             elif not state.stopped and slot not in fleet.stopped:

@@ -1,0 +1,211 @@
+"""When each robot's surfaces are wanted again, in stretched time: the fixed intervals, or the adaptive law.
+
+A surface that shows something for a robot is wanted at its phase's interval; one that shows nothing, at the flat one.
+
+Adaptive mode: a change goes unseen for half an interval on average, so the fleet's mean unseen time is least when the
+interval of an account is proportional to sqrt(cost / sum of (priority x rate of unannounced changes)) over the robots
+that one answer covers (the square-root law of polling; the same form as the economic order quantity). Rates are learnt
+from what syncs found: a sync only tells *whether* something changed since the last one, so the count behind a finding
+is the expected count given that it is at least one. Until a robot has a history, its phase's pooled rate stands in.
+"""
+
+from array import array
+from math import exp, sqrt
+from random import Random
+
+from fleetsync.cadence import jittered_ms
+from fleetsync.config import Settings
+from fleetsync.fleet import AccountState, Fleet, Route
+from fleetsync.model import Phase, Surface
+from fleetsync.tariff import Scope
+from fleetsync.units import HOUR_MS, MINUTE_MS
+
+_PRIOR_COUNT = 0.7  # how many changes a prior weighs; below 1 since rates differ widely between robots
+_PRIOR_RATES = {Phase.HOLDING: 1 / (10 * MINUTE_MS), Phase.WORKING: 1 / (10 * MINUTE_MS)}
+_PRIOR_RATE_FLAT = 1 / (360 * MINUTE_MS)  # 36 times rarer: that makes the plan's 5 s : 30 s the starting point
+_MEMORY_MS = 12 * HOUR_MS  # what was learnt fades with this half-life, so a robot that changes its ways is followed
+_PASS_STEPS = 10  # the fleet's sums are renewed in so many steps, so that no step is long
+_USABLE = 0.97  # the share of a quota that the budget can really grant
+
+
+class Timing:
+    """Intervals of surfaces and robots."""
+
+    def __init__(self, fleet: Fleet, settings: Settings) -> None:
+        self._fleet = fleet
+        self.adaptive = settings.mode == "adaptive"
+        self.scale: dict[str, float] = {}  # by route: milliseconds of interval for sqrt(cost / rate) = 1
+        self.ceilings_held: dict[str, bool] = {}
+        self._counts = array("d")  # changes found, fading
+        self._exposures = array("d")  # ms watched, fading
+        self._learnt_at_ms = array("q")
+        self._pooled = {phase: [_PRIOR_COUNT, _PRIOR_COUNT / _PRIOR_RATES.get(phase, _PRIOR_RATE_FLAT)]
+                        for phase in Phase}
+        self._pass_at = 0
+        self._sums: dict[str, dict[str, float]] = {}
+
+    # -- wishes
+
+    def surfaces_due(self, slot: int, state: AccountState) -> tuple[int, int, int]:
+        """When a robot's positions, orders and conditional orders are wanted again (stretched; shortened by jitter).
+
+        -1 stands for a surface that another one answers, or that the exchange does not have.
+        """
+        fleet, route = self._fleet, state.route
+        phase = fleet.phase[slot]
+        own_ms = self.interval_ms(slot, phase, state)
+        quiet_ms = own_ms if phase in {Phase.FLAT, Phase.UNKNOWN} else self.interval_ms(slot, Phase.FLAT, state)
+        if state.shortening:
+            own_ms -= int(own_ms * state.shortening)
+            quiet_ms -= int(quiet_ms * state.shortening)
+        book = state.books.get(fleet.symbols[slot])
+        positions_ms = state.positions_key_ms + (quiet_ms if phase == Phase.WORKING else own_ms)
+        orders_ms = -1
+        if not route.tariff.positions_show_orders or (book is not None and not book.is_quiet):
+            resting = book is not None and any(not order.conditional for order in book.orders)
+            key_ms = max(state.orders_key_ms, fleet.orders_key_ms[slot])
+            orders_ms = key_ms + (own_ms if resting or phase == Phase.UNKNOWN else quiet_ms)
+            if book is not None and book.hinted:
+                orders_ms = key_ms  # the positions list says that orders rest which were never read: at once
+        conditional_ms = -1
+        if route.conditional:
+            resting = book is not None and any(order.conditional for order in book.orders)
+            key_ms = max(state.conditional_key_ms, fleet.conditional_read.get(slot, (0, 0))[0])
+            conditional_ms = key_ms + (own_ms if resting or phase == Phase.UNKNOWN else quiet_ms)
+        return positions_ms, orders_ms, conditional_ms
+
+    def wish_ms(self, slot: int, state: AccountState) -> int:
+        """When a robot wants its next run, in stretched time."""
+        positions_ms, orders_ms, conditional_ms = self.surfaces_due(slot, state)
+        wish_ms = positions_ms if orders_ms < 0 else min(positions_ms, orders_ms)
+        return wish_ms if conditional_ms < 0 else min(wish_ms, conditional_ms)
+
+    def interval_ms(self, slot: int, phase: int, state: AccountState) -> int:
+        """A robot's interval in a phase, in stretched time."""
+        fleet = self._fleet
+        if self.adaptive and phase != Phase.UNKNOWN:
+            return self._adaptive_ms(phase, state)
+        intervals = fleet.intervals_of.get(slot)
+        interval_ms = (intervals or fleet.intervals).of_phase(phase)
+        if not fleet.priority_of:
+            return interval_ms
+        return state.route.stretch.weighted_ms(interval_ms, fleet.priority_of.get(slot, 1.0))
+
+    def draw_jitter(self, state: AccountState, rng: Random) -> None:
+        """A new draw for the account's next round: one for all its robots, so that they stay together."""
+        state.shortening = 1 - jittered_ms(1_000_000, self._fleet.settings.jitter, rng) / 1_000_000
+
+    # -- the adaptive law
+
+    def _adaptive_ms(self, phase: int, state: AccountState) -> int:
+        settings, ratio = self._fleet.settings, state.route.stretch.ratio
+        ceiling_ms = settings.flat_ceiling_ms if phase == Phase.FLAT else settings.holding_ceiling_ms
+        wish_ms = self.scale.get(state.route.name, 0.0) * sqrt(self.cost(state) / max(self.rate(state), 1e-15))
+        if self.ceilings_held.get(state.route.name, True):
+            wish_ms = min(wish_ms or ceiling_ms, ceiling_ms / ratio)
+        return max(int(wish_ms), settings.floor_ms)
+
+    def cost(self, state: AccountState) -> float:
+        """What one round of an account costs, in shares of the quotas that are scarce to the fleet."""
+        route = state.route
+        cost = route.prices.of(Surface.POSITIONS, one_symbol=False) or 0
+        if not route.tariff.positions_show_orders:
+            one, every = (route.prices.of(Surface.ORDERS, one_symbol=each) for each in (True, False))
+            asked = [price for price in (one and one * len(state.slots), every) if price]
+            cost += min(asked, default=0)
+        return cost / 1e9
+
+    def rate(self, state: AccountState) -> float:
+        """Unannounced changes a millisecond over the robots of an account, weighed by their priorities."""
+        fleet = self._fleet
+        return sum(self.robot_rate(slot) * fleet.priority_of.get(slot, 1.0) for slot in state.slots)
+
+    def robot_rate(self, slot: int) -> float:
+        """Unannounced changes a millisecond of one robot: given, or learnt over its phase's pooled rate."""
+        fleet = self._fleet
+        given = fleet.rate_of.get(slot)
+        if given is not None:
+            return given
+        count, exposure_ms = self._pooled[Phase(fleet.phase[slot])]
+        prior_exposure_ms = _PRIOR_COUNT * exposure_ms / count
+        if slot >= len(self._counts):
+            return _PRIOR_COUNT / prior_exposure_ms
+        return (_PRIOR_COUNT + self._counts[slot]) / (prior_exposure_ms + self._exposures[slot])
+
+    def learn(self, slot: int, *, changed: bool, since_ms: int, now_ms: int) -> None:
+        """A sync read a robot: what it found since the reading before, at `since_ms`, corrects the robot's rate."""
+        if not self.adaptive or slot in self._fleet.rate_of:
+            return
+        if slot >= len(self._counts):
+            missing = slot + 1 - len(self._counts)
+            self._counts.extend([0.0] * missing)
+            self._exposures.extend([0.0] * missing)
+            self._learnt_at_ms.extend([0] * missing)
+        before_ms = self._learnt_at_ms[slot] or since_ms
+        self._learnt_at_ms[slot] = now_ms
+        if not before_ms:
+            return
+        span_ms = now_ms - before_ms
+        expected = self.robot_rate(slot) * max(now_ms - since_ms, 1)
+        found = expected / -_expm1(-expected) if changed else 0.0
+        fade = 0.5 ** (span_ms / _MEMORY_MS)
+        self._counts[slot] = self._counts[slot] * fade + found
+        self._exposures[slot] = self._exposures[slot] * fade + span_ms
+        pooled = self._pooled[Phase(self._fleet.phase[slot])]
+        pooled[0] += found
+        pooled[1] += span_ms
+
+    def forget(self, slot: int) -> None:
+        """The slot's robot is gone."""
+        if slot < len(self._counts):
+            self._counts[slot] = self._exposures[slot] = 0.0
+            self._learnt_at_ms[slot] = 0
+
+    def renew(self) -> None:
+        """One step of renewing the fleet's sums, from which the scale of the adaptive intervals follows."""
+        if not self.adaptive:
+            return
+        accounts = self._fleet.accounts
+        end = min(self._pass_at + -(-len(accounts) // _PASS_STEPS), len(accounts))
+        for state in accounts[self._pass_at:end]:
+            if state is not None and not state.stopped and state.slots:
+                self._add(state)
+        self._pass_at = end
+        if end == len(accounts):
+            for route in self._fleet.routes.values():
+                self._rescale(route)
+            self._pass_at, self._sums = 0, {}
+
+    def _add(self, state: AccountState) -> None:
+        """Add an account's demand a millisecond to its route's sums: by law at scale 1, as planned, and at ceilings."""
+        settings, sums = self._fleet.settings, self._sums.setdefault(state.route.name, {})
+        cost, rate = self.cost(state), max(self.rate(state), 1e-15)
+        phases = {self._fleet.phase[slot] for slot in state.slots}
+        flat = phases <= {Phase.FLAT}
+        planned_ms = settings.flat_ms if flat else settings.holding_ms
+        ceiling_ms = settings.flat_ceiling_ms if flat else settings.holding_ceiling_ms
+        for name, value in (("law", sqrt(cost * rate)), ("planned", cost / planned_ms), ("ceiling", cost / ceiling_ms)):
+            sums[name] = sums.get(name, 0.0) + value
+
+    def _rescale(self, route: Route) -> None:
+        sums = self._sums.get(route.name)
+        if not sums:
+            return
+        price = (route.prices.of(Surface.POSITIONS, one_symbol=False) or 1) / 1e9
+        # The scarcest quota decides how many rounds a millisecond can be paid; in price units that is `affordable`.
+        affordable = min(_USABLE * limit / weight for limit, weight in self._limits(route)) * price
+        wanted = affordable if self._fleet.settings.spend == "all" else min(sums["planned"], affordable)
+        self.scale[route.name] = sums["law"] / wanted
+        self.ceilings_held[route.name] = sums["ceiling"] <= affordable
+
+    def _limits(self, route: Route) -> list[tuple[float, int]]:
+        """(units a millisecond, units a round) of each quota that the whole route shares."""
+        weights = dict(route.tariff.costs[Surface.POSITIONS.value].weights)
+        limits = [(self._fleet.settings.calls_per_minute / MINUTE_MS, 1)]
+        limits += [(quota.limit / quota.window_ms, weights[quota.name]) for quota in route.tariff.quotas
+                   if quota.scope is Scope.EGRESS and quota.name in weights]
+        return limits
+
+
+def _expm1(value: float) -> float:
+    return exp(value) - 1 if value < -1e-6 else value
