@@ -149,3 +149,15 @@ def test_ctrl_c_reaches_all_and_only_the_parent_judges_it(tmp_path: Path) -> Non
     assert out == "stopped\n"
     assert err.splitlines().count("KeyboardInterrupt") == 1  # the parent's own, none of a worker's
     gone(pids)
+
+
+def test_ctrl_c_does_not_hit_a_worker_that_is_still_starting(tmp_path: Path) -> None:
+    script = tmp_path / "fleet.py"
+    interrupting = BODY.replace("    await crew.start(deliver)\n", "    await crew.start(deliver)\n"
+                                "    import multiprocessing, os, signal\n"
+                                "    for child in multiprocessing.active_children():\n"
+                                "        os.kill(child.pid, signal.SIGINT)\n")
+    script.write_text(HEAD + interrupting + "\nif __name__ == '__main__':\n    asyncio.run(main(0))\n")
+    ended = run(str(script))
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stderr == ""  # neither a worker's KeyboardInterrupt nor a word about a lost worker
