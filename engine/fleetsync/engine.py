@@ -8,15 +8,15 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from importlib import import_module
 from types import TracebackType
 from typing import Any, Self
 
+from fleetsync.assembly import exchange_specs, open_store
 from fleetsync.clock import SystemClock
 from fleetsync.config import Settings
 from fleetsync.core import Core
 from fleetsync.crew import LocalCrew, ProcessCrew
-from fleetsync.errors import ConfigError, RobotStopped, StoreFailed, SyncTimeout
+from fleetsync.errors import ConfigError, RobotStopped, SyncTimeout
 from fleetsync.events import KINDS, Event, Waiter
 from fleetsync.journal import Notice
 from fleetsync.messages import FromWorker
@@ -25,12 +25,11 @@ from fleetsync.ports import Clock, Crew, ExchangeSpec, Store
 from fleetsync.report import Ages, RobotState, Status, robot_state, status
 from fleetsync.tariff import Tariff
 from fleetsync.units import SECOND_MS, s_from_ms
+from fleetsync.writer import Writer
 
 _LOG = logging.getLogger("fleetsync")
 _IDLE_WAIT_MS = 1_000
 _DRAIN_MS = 3_000
-_COMMIT_LAZY_MS = 500  # rows without changes or events are committed this often, not one by one
-_COMMIT_RETRY_MS = 1_000
 _CHANGES_PAGE = 500
 _FIRST_RUN_MS = 100  # first runs of accounts are spread by what the budget serves, but by no less than this in all
 
@@ -68,26 +67,22 @@ class Engine:
         self.settings = settings or Settings()
         self.clock: Clock = clock or SystemClock()
         self._accounts, self._robots = list(accounts), list(robots)
-        self._specs = _specs(self._accounts, exchanges or {}, egress_proxies or {}, self.settings)
+        self._specs = exchange_specs(self._accounts, exchanges or {}, egress_proxies or {}, self.settings)
         tariffs: dict[str, Tariff] = {}
         for spec in self._specs:
             assert spec.tariff is not None
             tariffs[spec.exchange] = spec.tariff
-        self.store: Store = _open_store(store)
+        self.store: Store = open_store(store)
         self._crew = crew or self._make_crew()
         self.core = Core(self.settings, tariffs, workers=self._crew.size, seed=seed, now_ms=self.clock.now_ms())
         self.ages = Ages()
         self._on_notice = on_notice or _log_notice
         self._messages: list[FromWorker] = []
         self._wake = asyncio.Event()
-        self._committed = asyncio.Condition()
-        self._last_committed = 0
-        self._durable_events: dict[int, asyncio.Future[None]] = {}
-        self._waiting: dict[int, asyncio.Future[str]] = {}
+        self._writer = Writer(self.core, self.store, self.clock, self.ages)
         self._token = 0
         self._tasks: list[asyncio.Task[None]] = []
         self._stopping = False
-        self._writer = ThreadPoolExecutor(1, "fleetsync-writer")
         self._readers = ThreadPoolExecutor(4, "fleetsync-reader")
 
     # -- life
@@ -102,10 +97,9 @@ class Engine:
 
     async def start(self) -> None:
         """Load what an earlier run committed, start the workers, begin to sync."""
-        loop = asyncio.get_running_loop()
         now_ms = self.clock.now_ms()
-        loaded = await loop.run_in_executor(self._writer, self.store.load)
-        self._last_committed = loaded.last_change
+        loaded = await self._writer.in_thread(self.store.load)
+        self._writer.last_committed = loaded.last_change
         self.core.restore(loaded, now_ms)
         for account in self._accounts:
             self.core.add_account(account, now_ms)
@@ -115,7 +109,7 @@ class Engine:
         self._accounts, self._robots = [], []
         await self._crew.start(self._deliver)
         self._tasks = [asyncio.create_task(self.run(), name="fleetsync-loop"),
-                       asyncio.create_task(self._write(), name="fleetsync-writer"),
+                       asyncio.create_task(self._writer.run(), name="fleetsync-writer"),
                        asyncio.create_task(self._observe(), name="fleetsync-ages")]
         for task in self._tasks:
             task.add_done_callback(self._ended)
@@ -135,13 +129,8 @@ class Engine:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._receive()
-        await self._commit_last()
-        for waiting in self._waiting.values():
-            waiting.cancel()
-        for durable in self._durable_events.values():
-            durable.cancel()
-        await asyncio.get_running_loop().run_in_executor(self._writer, self.store.close)
-        self._writer.shutdown()
+        await self._writer.close()
+        self._notice()
         self._readers.shutdown()
 
     def _ended(self, task: asyncio.Task[None]) -> None:
@@ -150,10 +139,7 @@ class Engine:
         if error is None:
             return
         _LOG.critical("%s failed; the engine makes no more calls", task.get_name(), exc_info=error)
-        waiting: list[asyncio.Future[Any]] = [*self._waiting.values(), *self._durable_events.values()]
-        for future in waiting:
-            if not future.done():
-                future.set_exception(error)
+        self._writer.fail(error)
 
     async def run(self) -> None:
         """The loop: wait, receive, decide, perform."""
@@ -165,13 +151,15 @@ class Engine:
                 core.tick(now_ms)
             for worker, message in core.take_commands():
                 self._crew.send(worker, message)
-            for notice in core.journal.take_notices():
-                self._on_notice(notice)
-            if core.journal.answered and not core.journal.batch:
-                self._answer(core.journal.take_answered())
+            self._writer.look()
+            self._notice()
             wake_at_ms = core.next_wake_at_ms(now_ms) if not self._stopping else None
             wait_ms = _IDLE_WAIT_MS if wake_at_ms is None else max(wake_at_ms - self.clock.now_ms(), 1)
             await self._wait(min(wait_ms, _IDLE_WAIT_MS))
+
+    def _notice(self) -> None:
+        for notice in self.core.journal.take_notices():
+            self._on_notice(notice)
 
     async def _wait(self, wait_ms: int) -> None:
         loop = asyncio.get_running_loop()
@@ -248,8 +236,7 @@ class Engine:
         self._refuse_stopped(slot, robot)
         now_ms = self.clock.now_ms()
         event = Event(self.core.inbox.next_id(), slot, robot, kind, now_ms, order_id, client_id, side, text)
-        future = asyncio.get_running_loop().create_future()
-        self._durable_events[event.id] = future
+        future = self._writer.durable(event.id)
         self.core.notify(event, now_ms)
         self._wake.set()
         return future
@@ -265,8 +252,7 @@ class Engine:
         self._refuse_stopped(slot, robot)
         now_ms = self.clock.now_ms()
         self._token += 1
-        future: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        self._waiting[self._token] = future
+        future = self._writer.answer_to(self._token)
         self.core.await_sync(Waiter(self._token, slot, now_ms - max_age_ms, now_ms + timeout_ms), now_ms)
         self._wake.set()
         why_not = await future
@@ -313,11 +299,7 @@ class Engine:
                 yield change
                 after = change.number
             if not page:
-                await self._committed_beyond(after)
-
-    async def _committed_beyond(self, number: int) -> None:
-        async with self._committed:
-            await self._committed.wait_for(lambda: self._last_committed > number)
+                await self._writer.committed_beyond(after)
 
     async def changes_page(self, after: int, limit: int, robot: str | None = None) -> list[Change]:
         """One page of committed changes, at once."""
@@ -335,58 +317,7 @@ class Engine:
             if not task.cancelled():
                 task.result()
 
-    # -- writing
-
-    async def _write(self) -> None:
-        """One batch at a time: take what the core has found, commit it, then publish it."""
-        lazy_at_ms = 0
-        while True:
-            now_ms = self.clock.now_ms()
-            batch = self.core.journal.batch
-            pressing = batch.changes or batch.events or self.core.journal.served or self.core.journal.answered
-            if pressing or now_ms >= lazy_at_ms:
-                lazy_at_ms = now_ms + _COMMIT_LAZY_MS
-                await self._commit(now_ms)
-            await asyncio.sleep(0.005)
-
-    async def _commit(self, now_ms: int) -> None:
-        batch = self.core.take_batch()
-        served, answered = self.core.journal.take_served(), self.core.journal.take_answered()
-        while batch:
-            try:
-                await asyncio.get_running_loop().run_in_executor(self._writer, self.store.commit, batch, now_ms)
-                break
-            except StoreFailed as error:
-                self.core.journal.notice("error", "store", f"{error}; it is tried again and published only then")
-                await asyncio.sleep(s_from_ms(_COMMIT_RETRY_MS))
-        self.core.journal.over("store", "the store takes commits again")
-        committed_at_ms = self.clock.now_ms()
-        for _, accepted_at_ms in served:
-            self.ages.urgent.add(committed_at_ms - accepted_at_ms)
-        self._answer(answered)
-        for event_id in batch.events:
-            future = self._durable_events.pop(event_id, None)
-            if future is not None and not future.done():
-                future.set_result(None)
-        if batch.changes:
-            async with self._committed:
-                self._last_committed = batch.changes[-1].number
-                self._committed.notify_all()
-
-    async def _commit_last(self) -> None:
-        try:
-            batch = self.core.take_batch()
-            if batch:
-                await asyncio.get_running_loop().run_in_executor(self._writer, self.store.commit, batch,
-                                                                 self.clock.now_ms())
-        except StoreFailed as error:
-            self._on_notice(Notice("error", "store", f"the last batch could not be committed: {error}"))
-
-    def _answer(self, answered: Iterable[tuple[int, str]]) -> None:
-        for token, why_not in answered:
-            future = self._waiting.pop(token, None)
-            if future is not None and not future.done():
-                future.set_result(why_not)
+    # -- watching
 
     async def _observe(self) -> None:
         """Once a second: sample ages, mark rows for the heartbeat, watch the crew."""
@@ -422,31 +353,6 @@ class Engine:
             self.core.journal.batch.robots[robot_id] = None
         for account_id in accounts.keys() - self.core.fleet.account_by_id.keys():
             self.core.journal.batch.accounts[account_id] = None
-
-
-def _specs(accounts: Iterable[Account], exchanges: Mapping[str, ExchangeSpec],
-           proxies: Mapping[tuple[str, str], str], settings: Settings) -> list[ExchangeSpec]:
-    """One spec for each exchange and egress that is used, with its tariff."""
-    used = dict.fromkeys((account.exchange, account.egress) for account in accounts)
-    used.update(dict.fromkeys((exchange, spec.egress) for exchange, spec in exchanges.items()))
-    specs = []
-    for exchange, egress in used:
-        spec = exchanges.get(exchange, ExchangeSpec(exchange, call_timeout_ms=settings.call_timeout_ms))
-        tariff = spec.tariff or import_module("fleetsync_adapters.tariffs").load_tariff(exchange)
-        specs.append(ExchangeSpec(exchange, egress, spec.base_url, proxies.get((exchange, egress), spec.proxy),
-                                  spec.factory, tariff, spec.options, spec.call_timeout_ms))
-    return specs
-
-
-def _open_store(store: Store | str | None) -> Store:
-    """The engine knows its stores by name only: it never imports an adapter."""
-    if isinstance(store, str):
-        opened: Store = import_module("fleetsync_adapters.duckdb_store").DuckDBStore(store)
-        return opened
-    if store is None:
-        kept: Store = import_module("fleetsync_adapters.memory_store").MemoryStore()
-        return kept
-    return store
 
 
 def _log_notice(notice: Notice) -> None:

@@ -1,0 +1,127 @@
+"""The writer: one batch at a time from the core to the store, and only then to those who wait for it.
+
+A change is published, an event counts as served, and a forced sync is answered after the commit that holds it. A commit
+that fails is tried again until it succeeds: nothing of it is published meanwhile, and what is found later queues up
+behind it in the next batch.
+"""
+
+import asyncio
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from fleetsync.core import Core
+from fleetsync.errors import StoreFailed
+from fleetsync.journal import Notice
+from fleetsync.ports import Batch, Clock, Store
+from fleetsync.report import Ages
+from fleetsync.units import s_from_ms
+
+_COMMIT_LAZY_MS = 500  # rows without changes or events are committed this often, not one by one
+_COMMIT_RETRY_MS = 1_000
+
+
+class Writer:
+    """Commits what the core finds, and tells those who wait."""
+
+    def __init__(self, core: Core, store: Store, clock: Clock, ages: Ages) -> None:
+        self._core, self._store, self._clock, self._ages = core, store, clock, ages
+        self._thread = ThreadPoolExecutor(1, "fleetsync-writer")
+        self._pressing = asyncio.Event()
+        self._committed = asyncio.Condition()
+        self.last_committed = 0
+        self._durable: dict[int, asyncio.Future[None]] = {}
+        self._waiting: dict[int, asyncio.Future[str]] = {}
+
+    async def in_thread(self, work: Any, *arguments: Any) -> Any:
+        """Run blocking work of the store in the one thread that may write."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)
+
+    # -- those who wait
+
+    def durable(self, event_id: int) -> asyncio.Future[None]:
+        """A future that is done once the event is on disk."""
+        future = self._durable[event_id] = asyncio.get_running_loop().create_future()
+        return future
+
+    def answer_to(self, token: int) -> asyncio.Future[str]:
+        """A future that is done with "" once the forced sync is proven and committed, or with why it is not."""
+        future = self._waiting[token] = asyncio.get_running_loop().create_future()
+        return future
+
+    async def committed_beyond(self, number: int) -> None:
+        """Wait until a change above `number` is committed."""
+        async with self._committed:
+            await self._committed.wait_for(lambda: self.last_committed > number)
+
+    def fail(self, error: BaseException) -> None:
+        """Nobody may wait in vain: the engine has failed."""
+        waiting: list[asyncio.Future[Any]] = [*self._waiting.values(), *self._durable.values()]
+        for future in waiting:
+            if not future.done():
+                future.set_exception(error)
+
+    # -- writing
+
+    def look(self) -> None:
+        """The core has moved: wake up if it has found something that somebody waits for."""
+        journal = self._core.journal
+        if journal.batch.changes or journal.batch.events or journal.served or journal.answered:
+            self._pressing.set()
+
+    async def run(self) -> None:
+        """Commit at once what is pressing, the rest twice a second."""
+        while True:
+            timer = asyncio.get_running_loop().call_later(s_from_ms(_COMMIT_LAZY_MS), self._pressing.set)
+            await self._pressing.wait()
+            timer.cancel()
+            self._pressing.clear()
+            await self._commit()
+
+    async def close(self) -> None:
+        """Commit what is left, once; then let the store go."""
+        try:
+            batch = self._core.take_batch()
+            if batch:
+                await self.in_thread(self._store.commit, batch, self._clock.now_ms())
+                self._publish(batch, self._core.journal.take_served(), self._core.journal.take_answered())
+        except StoreFailed as error:
+            self._core.journal.notices.append(
+                Notice("error", "store", f"the last batch could not be committed: {error}"))
+        for future in [*self._waiting.values()]:
+            future.cancel()
+        for durable in [*self._durable.values()]:
+            durable.cancel()
+        await self.in_thread(self._store.close)
+        self._thread.shutdown()
+
+    async def _commit(self) -> None:
+        batch = self._core.take_batch()
+        served, answered = self._core.journal.take_served(), self._core.journal.take_answered()
+        while batch:
+            try:
+                await self.in_thread(self._store.commit, batch, self._clock.now_ms())
+                break
+            except StoreFailed as error:
+                self._core.journal.notice("error", "store", f"{error}; it is tried again and published only then")
+                await asyncio.sleep(s_from_ms(_COMMIT_RETRY_MS))
+        self._core.journal.over("store", "the store takes commits again")
+        self._publish(batch, served, answered)
+        if batch.changes:
+            async with self._committed:
+                self._committed.notify_all()
+
+    def _publish(self, batch: Batch, served: Iterable[tuple[int, int]], answered: Iterable[tuple[int, str]]) -> None:
+        committed_at_ms = self._clock.now_ms()
+        for _, accepted_at_ms in served:
+            self._ages.urgent.add(committed_at_ms - accepted_at_ms)
+        for token, why_not in answered:
+            future = self._waiting.pop(token, None)
+            if future is not None and not future.done():
+                future.set_result(why_not)
+        for event_id in batch.events:
+            durable = self._durable.pop(event_id, None)
+            if durable is not None and not durable.done():
+                durable.set_result(None)
+        if batch.changes:
+            self.last_committed = batch.changes[-1].number
