@@ -114,12 +114,13 @@ class CcxtExchange:
             seat.view = make_view(self._leader, seat.account)
         token = CURRENT.set(meter)
         try:
+            if call.surface is Surface.TIME:
+                await self._correct_clock()
+                return Answer(call, self._as_of(meter), complete=True, rows=()), meter.requests()
             reading = await self._read(seat.view, call, self._markets, self._clock.now_ms)
             answer = self._answer(seat, call, meter, reading, full=full)
         except Exception as error:  # noqa: BLE001  the port: whatever happened is a fault in the answer
             answer = self._failed(call, meter, error, _secrets(seat.account))
-            if answer.fault is Fault.CLOCK:
-                await self._correct_clock()
         finally:
             CURRENT.reset(token)
         return answer, meter.requests()
@@ -176,7 +177,7 @@ class CcxtExchange:
         return Answer(call, self._as_of(meter), fault=fault, detail=detail, retry_after_ms=wait_ms)
 
     async def _correct_clock(self) -> None:
-        """Look at the exchange's time; its requests are metered with the call that needed it."""
+        """Follow the exchange's time, by as many samples as the call for it was granted."""
         if not self._leader.has.get("fetchTime"):
             return
         with contextlib.suppress(Exception):  # the call's own fault is told already; a later one tries again

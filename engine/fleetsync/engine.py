@@ -15,7 +15,7 @@ from fleetsync.assembly import exchange_specs, open_store
 from fleetsync.clock import SystemClock
 from fleetsync.config import Settings
 from fleetsync.core import Core
-from fleetsync.crew import LocalCrew, ProcessCrew
+from fleetsync.crew import LocalCrew, ProcessCrew, check_main_guard
 from fleetsync.errors import ConfigError, RobotStopped, SyncTimeout
 from fleetsync.events import KINDS, Event, Waiter
 from fleetsync.journal import Notice
@@ -29,7 +29,8 @@ from fleetsync.writer import Writer
 
 _LOG = logging.getLogger("fleetsync")
 _IDLE_WAIT_MS = 1_000
-_DRAIN_MS = 3_000
+_DRAIN_MS = 2_000  # for calls in flight ...
+_CREW_STOP_MS = 600  # ... and for the workers to end, within 3 s in all
 _CHANGES_PAGE = 500
 _FIRST_RUN_MS = 100  # first runs of accounts are spread by what the budget serves, but by no less than this in all
 
@@ -97,6 +98,8 @@ class Engine:
 
     async def start(self) -> None:
         """Load what an earlier run committed, start the workers, begin to sync."""
+        if self.settings.workers:
+            check_main_guard()
         now_ms = self.clock.now_ms()
         loaded = await self._writer.in_thread(self.store.load)
         self._writer.last_committed = loaded.last_change
@@ -124,7 +127,7 @@ class Engine:
         while self.core.in_flight and self.clock.now_ms() < deadline_ms and not self._tasks[0].done():
             await self._wait(10)
             self._receive()
-        await self._crew.stop(max(deadline_ms - self.clock.now_ms(), 100))
+        await self._crew.stop(max(deadline_ms - self.clock.now_ms(), _CREW_STOP_MS))
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -27,6 +27,7 @@ class Surface(StrEnum):
     ORDER = "order"  # one order by id
     FILLS = "fills"  # executions on one symbol since an instant
     MARKETS = "markets"  # the exchange's list of markets; asked once a worker
+    TIME = "time"  # the exchange's clock: asked when it refuses our timestamps; a page is a sample
 
 
 class Certainty(StrEnum):

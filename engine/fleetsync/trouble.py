@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from fleetsync.fleet import AccountState, Route
 from fleetsync.health import backoff_ms
-from fleetsync.messages import Answer, Request
+from fleetsync.messages import Answer, Call, Request
 from fleetsync.model import Fault, Phase, Surface
 from fleetsync.sync import Sync
 from fleetsync.tariff import Scope
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from fleetsync.core import Core
 
 _BAN_DEFAULT_MS = 2 * MINUTE_MS  # Binance's first ban; used where an exchange bans without saying for how long
+_TIME_SAMPLES = 3  # the one with the shortest way is believed
 _RETRYABLE = {Fault.NETWORK, Fault.DOWN, Fault.MALFORMED, Fault.CLOCK, Fault.REFUSED}
 LISTS = (Surface.POSITIONS, Surface.ORDERS, Surface.CONDITIONAL)
 
@@ -45,7 +46,9 @@ class Trouble:
             self._freeze(state, answer, now_ms)
         elif fault in _RETRYABLE:
             self._rest(state, sync, fault, detail, now_ms)
-        if answer.call.surface not in LISTS and not state.stopped:
+            if fault is Fault.CLOCK and Surface.TIME.value in sync.route.tariff.costs:
+                state.questions.setdefault(Call(Surface.TIME, pages=_TIME_SAMPLES), now_ms)
+        if answer.call.surface not in (*LISTS, Surface.TIME) and not state.stopped:
             state.questions.setdefault(answer.call, max(state.parked_until_ms, now_ms))
 
     def _rest(self, state: AccountState, sync: Sync, fault: Fault, detail: str, now_ms: int) -> None:

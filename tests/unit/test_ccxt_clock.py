@@ -67,7 +67,7 @@ def test_the_clock_is_measured_at_most_once_a_minute() -> None:
     asyncio.run(play())
 
 
-def test_after_a_clock_fault_the_next_request_carries_the_exchanges_time_and_every_sample_is_metered() -> None:
+def test_after_the_exchange_was_asked_its_time_requests_carry_it_and_every_sample_is_metered() -> None:
     ahead_ms = 90_000
 
     def answer(query: dict[str, str]) -> Any:
@@ -81,21 +81,23 @@ def test_after_a_clock_fault_the_next_request_carries_the_exchanges_time_and_eve
         }
         async with staged("binanceusdm", paths) as stage:
             first, requests = await stage.ask(Call(Surface.POSITIONS))
-            assert first.fault is Fault.CLOCK
-            assert [r.endpoint for r in requests] == ["GET /fapi/v3/positionRisk"] + ["GET /fapi/v1/time"] * SAMPLES
-            assert [r.weight for r in requests] == [5] + [1] * SAMPLES
+            assert (first.fault, len(requests)) == (Fault.CLOCK, 1)  # no sample that was not granted
+            told, requests = await stage.ask(Call(Surface.TIME, pages=SAMPLES))
+            assert (told.fault, told.complete) == (None, True)
+            assert [r.endpoint for r in requests] == ["GET /fapi/v1/time"] * SAMPLES
+            assert [r.weight for r in requests] == [1] * SAMPLES
             second, requests = await stage.ask(Call(Surface.POSITIONS))
             assert (second.fault, len(requests)) == (None, 1)
 
     asyncio.run(play())
 
 
-def test_a_clock_that_cannot_be_asked_leaves_the_fault_as_it_is() -> None:
+def test_a_clock_that_cannot_be_asked_is_left_after_the_first_sample() -> None:
     async def play() -> None:
         async with staged("binanceusdm", {"/fapi/v3/positionRisk": REFUSAL}) as stage:
-            answer, requests = await stage.ask(Call(Surface.POSITIONS))
-            assert (answer.fault, len(requests)) == (Fault.CLOCK, 2)  # the first sample failed: no more of them
-            _, requests = await stage.ask(Call(Surface.POSITIONS))
+            _, requests = await stage.ask(Call(Surface.TIME, pages=SAMPLES))
             assert len(requests) == 1
+            answer, _ = await stage.ask(Call(Surface.POSITIONS))
+            assert answer.fault is Fault.CLOCK
 
     asyncio.run(play())

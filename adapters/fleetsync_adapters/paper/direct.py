@@ -129,6 +129,9 @@ class PaperDirect:
         if seat is None or not self._open:
             why = "the account is not served here" if seat is None else "the markets are not loaded"
             return 0, Answer(call, at_ms, fault=Fault.REFUSED, detail=why), ()
+        if call.surface is Surface.TIME:
+            _, request, latency_ms = self._enter(None, "GET /fapi/v1/time", 1, at_ms)
+            return latency_ms, Answer(call, at_ms, complete=True, rows=()), (request,)
         market = self.venue.markets.by_symbol.get(call.symbol) if call.symbol else None
         if call.symbol and market is None:
             detail = f"{call.symbol!r} is not listed"
