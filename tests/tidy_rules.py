@@ -8,8 +8,8 @@ ENGINE = {
     "words": ("units", "errors", "model", "messages", "tariff", "config"),
     "decisions": ("heap", "budget", "cadence", "health", "planner", "book", "reconcile_orders", "reconcile"),
     "seams": ("ports",),
-    "core": ("fleet", "timing", "sync", "crewing", "journal", "events", "grants", "trouble", "settle", "core"),
-    "shell": ("clock", "wire", "link", "worker", "process", "crew", "report", "assembly", "writer", "engine"),
+    "core": ("fleet", "tolls", "timing", "sync", "crewing", "journal", "events", "grants", "trouble", "settle", "core"),
+    "shell": ("clock", "wire", "link", "worker", "process", "crew", "report", "explain", "assembly", "writer", "loop", "engine"),
     "face": ("__init__",),
 }
 # Parts of the core are handed the core itself and share its state; they name its class for the type checker only.

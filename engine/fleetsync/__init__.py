@@ -7,17 +7,23 @@
 
 | layer     | file                          | responsibility                                                          |
 |-----------|-------------------------------|-------------------------------------------------------------------------|
-| words     | units errors model            | milliseconds; the error tree; robots, accounts, books, changes          |
+| words     | units errors model            | milliseconds; the error tree; robots, accounts, positions, changes      |
 |           | messages tariff config        | what moves; what exchanges limit and charge; every setting              |
-| decisions | heap cadence                  | who wants to run when                                                   |
-|           | budget health                 | who may: quotas, grants, deferrals, freezes; backoff and circuits       |
+| decisions | heap cadence                  | who wants to run when; stretchable time                                 |
+|           | budget health                 | quotas, grants, deferrals, freezes; backoff and circuits                |
 |           | planner                       | the cheapest calls that serve an account's due robots                   |
-|           | reconcile                     | (known, snapshot) -> (known, changes, questions)                        |
-|           | core                          | sole owner of the state: receive, tick, commands; no await, no clock    |
+|           | book reconcile(_orders)       | (known, snapshot) -> (known, changes, questions)                        |
 | seams     | ports                         | Clock, Exchange, Store, Crew                                            |
-| shell     | clock wire worker crew engine | the only files that wait, spawn or read a clock                         |
+| core      | fleet tolls timing sync       | the state: robots, accounts, routes; what calls draw on; intervals      |
+|           | crewing journal events        | which worker serves whom; what was found; hints still to be served      |
+|           | grants settle trouble         | spending the budget; taking answers in; what goes wrong                 |
+|           | core                          | sole owner of all that: receive, tick, commands; no await, no clock     |
+| shell     | clock wire link worker        | time; frames between processes; the child that makes the calls          |
+|           | process crew                  | the parent's side of the children                                       |
+|           | report explain                | what people and programs are shown                                      |
+|           | assembly writer loop engine   | putting it together; one commit at a time; the loop; the face           |
 
-A file imports only from the lines above it. Start reading at `engine.Engine.run`, then `core.Core`.
+A file imports only from the lines above it. Start reading at `loop.Loop.run`, then `core.Core`.
 """
 
 from fleetsync.config import Settings

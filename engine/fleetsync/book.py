@@ -20,7 +20,10 @@ class Doubt:
     last_at_ms: int  # as_of of the latest
     reads: int  # complete readings that missed it
     asked: int = 0  # answers to its questions that proved nothing
-    proven: str = ""  # for a position: what has proven the end already, while its cause is being looked up
+    proven: str = ""  # for a position: what has proven the end already, while its cause is being looked up ...
+    over_at_ms: int = 0  # ... and the exchange's instant of that end; 0 where unknown
+    not_found_at_ms: int = 0  # for an order: as_of of the last answer "not found" that was counted ...
+    fills_read: bool = False  # ... and whether its fills were read to the end since
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,13 +39,18 @@ class Book:
     positions_as_of_ms: int = 0  # 0: never read
     orders_as_of_ms: int = 0
     conditional_as_of_ms: int = 0
-    closed_at_ms: int = 0  # exchange time of the last proven close: an older row must not reopen it
+    closed: tuple[Position, ...] = ()  # the last closed one of each side, as of its close: an older row is no new one
     hinted: bool = False  # the positions list names the symbol without a position: orders must rest there
 
     @property
     def is_quiet(self) -> bool:
         """Nothing there and nothing open: all that can be said of it is how old that knowledge is."""
         return not (self.positions or self.orders or self.doubts or self.hinted)
+
+    @property
+    def closed_at_ms(self) -> int:
+        """The exchange's instant of the last proven close; 0: none."""
+        return max((position.updated_at_ms for position in self.closed), default=0)
 
     def certainty(self, surface: Surface) -> Certainty:
         """How far a surface of this book can be trusted."""

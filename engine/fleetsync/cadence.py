@@ -48,14 +48,26 @@ def spread_ms(index: int, count: int, interval_ms: int) -> int:
     return interval_ms * index // max(count, 1)
 
 
+def speed_max(settings: Settings) -> float:
+    """How much faster than real time stretched time may run: so that no fixed interval falls below the floor.
+
+    The adaptive law spends a spare budget by its own scale, and needs no faster time.
+    """
+    if settings.spend != "all" or settings.mode != "fixed":
+        return 1.0
+    return min(settings.holding_ms, settings.working_ms, settings.flat_ms) / settings.floor_ms
+
+
 class StretchClock:
     """Stretched time of one route (an exchange through an egress): real time less what the budget could not serve."""
 
-    __slots__ = ("_measured_at_ms", "_measured_slip_ms", "ratio", "slip_ms")
+    __slots__ = ("_hastened_at_ms", "_measured_at_ms", "_measured_slip_ms", "ratio", "slip_ms", "speed_max")
 
-    def __init__(self, now_ms: int) -> None:
+    def __init__(self, now_ms: int, speed_max: float = 1.0) -> None:
         self.slip_ms = 0
         self.ratio = 1.0  # real time that passes while stretched time passes 1; 1 when all wishes are met
+        self.speed_max = speed_max  # above 1: a spare budget may let stretched time run faster than real time
+        self._hastened_at_ms = now_ms
         self._measured_at_ms = now_ms
         self._measured_slip_ms = 0
 
@@ -73,6 +85,22 @@ class StretchClock:
         if behind_ms > 0:
             self.slip_ms += behind_ms
 
+    def hasten(self, head_ms: int, real_ms: int) -> bool:
+        """Nothing is due and the budget has room: go to the next key, no faster than `speed_max`. True if reached."""
+        room_ms = int((real_ms - self._hastened_at_ms) * (self.speed_max - 1))
+        missing_ms = head_ms - self.now_ms(real_ms)
+        gained_ms = min(missing_ms, room_ms)
+        if gained_ms > 0:
+            self.slip_ms -= gained_ms
+            self._hastened_at_ms = real_ms - int((room_ms - gained_ms) / (self.speed_max - 1))
+            self._hastened_at_ms = max(self._hastened_at_ms, real_ms - _SLIP_TOLERANCE_MS)
+        return gained_ms >= missing_ms
+
+    def comes_at_ms(self, stretched_ms: int, real_ms: int) -> int:
+        """When a stretched instant comes at the earliest."""
+        ahead_ms = stretched_ms - self.now_ms(real_ms)
+        return real_ms + -int(-ahead_ms // self.speed_max) if ahead_ms > 0 else real_ms
+
     def measure(self, real_ms: int) -> None:
         """Update `ratio` from what has slipped; call it now and then."""
         span_ms = real_ms - self._measured_at_ms
@@ -81,7 +109,7 @@ class StretchClock:
         slipped_ms = self.slip_ms - self._measured_slip_ms
         now_ratio = span_ms / max(span_ms - slipped_ms, 1)
         share = min(span_ms / _RATIO_SPAN_MS, 1.0)
-        self.ratio = max(self.ratio + (now_ratio - self.ratio) * share, 1.0)
+        self.ratio += (now_ratio - self.ratio) * share
         self._measured_at_ms, self._measured_slip_ms = real_ms, self.slip_ms
 
     def weighted_ms(self, interval_ms: int, priority: float) -> int:

@@ -23,7 +23,7 @@ class Settings:
     """Exchange calls of this engine in any 60 s, all workers together. 1200: half of Binance's weight pool."""
     urgent_share: float = 0.2
     """Share of each quota's burst that scheduled work must leave to events and forced syncs."""
-    grant_valid_ms: int = 300
+    grant_valid_ms: int = 250
     """A granted call must leave the worker within this, or it is not sent: it bounds how late a call can be counted."""
     network_jitter_ms: int = 200
     """How differently two requests may travel; with `grant_valid_ms` it widens every window we keep."""
@@ -77,6 +77,8 @@ class Settings:
     # -- store
     heartbeat_ms: int = 30 * SECOND_MS
     """Ages of unchanged robots reach the store at least this often."""
+    sync_records_per_second: int = 20
+    """Syncs recorded with their outcome, for replay and tuning; the rest of a busy second is counted, not recorded."""
     changes_kept_ms: int = 90 * DAY_MS
     """Committed changes younger than this are never dropped."""
 
@@ -101,4 +103,4 @@ class Settings:
         return replace(self, **changes)
 
 
-_MAY_BE_ZERO = {"workers", "network_jitter_ms", "confirm_gap_ms"}
+_MAY_BE_ZERO = {"workers", "sync_records_per_second", "network_jitter_ms", "confirm_gap_ms"}

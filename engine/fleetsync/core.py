@@ -36,6 +36,7 @@ from fleetsync.settle import Settlement
 from fleetsync.sync import Sync
 from fleetsync.tariff import Tariff
 from fleetsync.timing import Timing
+from fleetsync.tolls import Tolls
 
 
 class Core:
@@ -46,9 +47,10 @@ class Core:
         self.settings = settings
         self.rng = Random(seed)
         self.budget = Budget(settings, now_ms=now_ms)
-        self.fleet = Fleet(settings, tariffs, self.budget, now_ms)
+        self.fleet = Fleet(settings, tariffs, now_ms)
+        self.tolls = Tolls(self.budget)
         self.timing = Timing(self.fleet, settings)
-        self.journal = Journal()
+        self.journal = Journal(settings.sync_records_per_second)
         self.inbox = Inbox(settings)
         self.roster = Roster(max(workers, 1), settings.in_flight_per_worker)
         self.in_flight: dict[int, Sync] = {}
@@ -224,7 +226,7 @@ class Core:
         self.granter.open_exchanges(now_ms)
         self.settlement.wake(now_ms)
         for route in self.fleet.routes.values():
-            self._drain_due(route, now_ms)
+            self.drain_due(route, now_ms)
         self.granter.grant_urgent(now_ms)
         self.granter.grant_scheduled(now_ms)
         self.inbox.expire(now_ms, self.fleet, self.journal)
@@ -242,7 +244,7 @@ class Core:
                 instants.append(max(now_ms, route.scheduled_blocked_ms, self.granter.scheduled_blocked_ms))
             due_at_ms = route.robots.next_due_at_ms()
             if due_at_ms is not None:
-                instants.append(route.stretch.real_ms(due_at_ms))
+                instants.append(route.stretch.comes_at_ms(due_at_ms, now_ms))
         return min((at_ms for at_ms in instants if at_ms is not None), default=None)
 
     def take_commands(self) -> list[tuple[int, ToWorker]]:
@@ -267,7 +269,7 @@ class Core:
         """What has to be committed since the last call."""
         return self.journal.take_batch(self.fleet)
 
-    def _drain_due(self, route: Route, now_ms: int) -> None:
+    def drain_due(self, route: Route, now_ms: int) -> None:
         """Move every due robot to its account; one that an answer has covered meanwhile is only re-armed."""
         fleet, stretched_ms = self.fleet, route.stretch.now_ms(now_ms)
         while (slot := route.robots.pop_due(stretched_ms)) >= 0:

@@ -1,12 +1,8 @@
-"""The engine: the loop around the core, and the face that users meet. Four verbs: wait, receive, decide, perform.
-
-Everything here waits or reads the clock; nothing here decides. One writer commits what the core has found, one batch
-at a time; a change is published, an event counted as served and a forced sync answered only after its commit.
-"""
+"""The engine: the face that users meet, in front of the core, its loop, its writer and its crew. It decides nothing."""
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Any, Self
@@ -18,17 +14,17 @@ from fleetsync.core import Core
 from fleetsync.crew import LocalCrew, ProcessCrew, check_main_guard
 from fleetsync.errors import ConfigError, RobotStopped, SyncTimeout
 from fleetsync.events import KINDS, Event, Waiter
+from fleetsync.explain import explain
 from fleetsync.journal import Notice
-from fleetsync.messages import FromWorker
+from fleetsync.loop import Loop
 from fleetsync.model import Account, Change, Robot
 from fleetsync.ports import Clock, Crew, ExchangeSpec, Store
 from fleetsync.report import Ages, RobotState, Status, robot_state, status
 from fleetsync.tariff import Tariff
-from fleetsync.units import SECOND_MS, s_from_ms
+from fleetsync.units import SECOND_MS
 from fleetsync.writer import Writer
 
 _LOG = logging.getLogger("fleetsync")
-_IDLE_WAIT_MS = 1_000
 _DRAIN_MS = 2_000  # for calls in flight ...
 _CREW_STOP_MS = 600  # ... and for the workers to end, within 3 s in all
 _CHANGES_PAGE = 500
@@ -77,13 +73,10 @@ class Engine:
         self._crew = crew or self._make_crew()
         self.core = Core(self.settings, tariffs, workers=self._crew.size, seed=seed, now_ms=self.clock.now_ms())
         self.ages = Ages()
-        self._on_notice = on_notice or _log_notice
-        self._messages: list[FromWorker] = []
-        self._wake = asyncio.Event()
         self._writer = Writer(self.core, self.store, self.clock, self.ages)
+        self._loop = Loop(self.core, self._crew, self.clock, self._writer, on_notice or _log_notice)
         self._token = 0
         self._tasks: list[asyncio.Task[None]] = []
-        self._stopping = False
         self._readers = ThreadPoolExecutor(4, "fleetsync-reader")
 
     # -- life
@@ -110,8 +103,8 @@ class Engine:
         self.core.readmit_events(now_ms)
         self._forget_absent(loaded.robots, loaded.accounts)
         self._accounts, self._robots = [], []
-        await self._crew.start(self._deliver)
-        self._tasks = [asyncio.create_task(self.run(), name="fleetsync-loop"),
+        await self._crew.start(self._loop.deliver)
+        self._tasks = [asyncio.create_task(self._loop.run(), name="fleetsync-loop"),
                        asyncio.create_task(self._writer.run(), name="fleetsync-writer"),
                        asyncio.create_task(self._observe(), name="fleetsync-ages")]
         for task in self._tasks:
@@ -119,21 +112,21 @@ class Engine:
 
     async def stop(self) -> None:
         """Let calls in flight end (3 s at most), commit what was found, end the workers, close the store."""
-        if self._stopping:
+        if self._loop.stopping:
             return
-        self._stopping = True
-        self._wake.set()
+        self._loop.stopping = True
+        self._loop.wake()
         deadline_ms = self.clock.now_ms() + _DRAIN_MS
         while self.core.in_flight and self.clock.now_ms() < deadline_ms and not self._tasks[0].done():
-            await self._wait(10)
-            self._receive()
+            await self._loop.wait(10)
+            self._loop.receive()
         await self._crew.stop(max(deadline_ms - self.clock.now_ms(), _CREW_STOP_MS))
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._receive()
+        self._loop.receive()
         await self._writer.close()
-        self._notice()
+        self._loop.tell()
         self._readers.shutdown()
 
     def _ended(self, task: asyncio.Task[None]) -> None:
@@ -144,71 +137,32 @@ class Engine:
         _LOG.critical("%s failed; the engine makes no more calls", task.get_name(), exc_info=error)
         self._writer.fail(error)
 
-    async def run(self) -> None:
-        """The loop: wait, receive, decide, perform."""
-        core = self.core
-        while True:
-            now_ms = self.clock.now_ms()
-            self._receive()
-            if not self._stopping:
-                core.tick(now_ms)
-            for worker, message in core.take_commands():
-                self._crew.send(worker, message)
-            self._writer.look()
-            self._notice()
-            wake_at_ms = core.next_wake_at_ms(now_ms) if not self._stopping else None
-            wait_ms = _IDLE_WAIT_MS if wake_at_ms is None else max(wake_at_ms - self.clock.now_ms(), 1)
-            await self._wait(min(wait_ms, _IDLE_WAIT_MS))
-
-    def _notice(self) -> None:
-        for notice in self.core.journal.take_notices():
-            self._on_notice(notice)
-
-    async def _wait(self, wait_ms: int) -> None:
-        loop = asyncio.get_running_loop()
-        timer = loop.call_later(s_from_ms(wait_ms), self._wake.set)
-        try:
-            await self._wake.wait()
-        finally:
-            timer.cancel()
-        self._wake.clear()
-
-    def _deliver(self, messages: Sequence[FromWorker]) -> None:
-        self._messages.extend(messages)
-        self._wake.set()
-
-    def _receive(self) -> None:
-        messages, self._messages = self._messages, []
-        now_ms = self.clock.now_ms()
-        for message in messages:
-            self.core.receive(message, now_ms)
-
     # -- the fleet
 
     def add_account(self, account: Account) -> None:
         """Serve one more account. Its exchange must be one that the engine was started with."""
         self.core.add_account(account, self.clock.now_ms())
-        self._wake.set()
+        self._loop.wake()
 
     def add_robot(self, robot: Robot) -> None:
         """Schedule one more robot, at once."""
         self.core.add_robot(robot, self.clock.now_ms())
-        self._wake.set()
+        self._loop.wake()
 
     def remove_robot(self, robot_id: str) -> None:
         """Forget a robot."""
         self.core.remove_robot(robot_id)
-        self._wake.set()
+        self._loop.wake()
 
     def resume_account(self, account_id: str, account: Account | None = None) -> None:
         """Serve a stopped account again, with new credentials if given."""
         self.core.resume_account(account_id, account, self.clock.now_ms())
-        self._wake.set()
+        self._loop.wake()
 
     def set_calls_per_minute(self, limit: int) -> None:
         """Change the budget while running."""
         self.core.set_calls_per_minute(limit, self.clock.now_ms())
-        self._wake.set()
+        self._loop.wake()
 
     # -- events and forced syncs
 
@@ -241,7 +195,7 @@ class Engine:
         event = Event(self.core.inbox.next_id(), slot, robot, kind, now_ms, order_id, client_id, side, text)
         future = self._writer.durable(event.id)
         self.core.notify(event, now_ms)
-        self._wake.set()
+        self._loop.wake()
         return future
 
     async def sync(self, robot: str, *, max_age_ms: int = 0, timeout_ms: int = 10 * SECOND_MS) -> RobotState:
@@ -257,7 +211,7 @@ class Engine:
         self._token += 1
         future = self._writer.answer_to(self._token)
         self.core.await_sync(Waiter(self._token, slot, now_ms - max_age_ms, now_ms + timeout_ms), now_ms)
-        self._wake.set()
+        self._loop.wake()
         why_not = await future
         if why_not.startswith("stopped:"):
             raise RobotStopped(f"robot {robot!r} is {why_not}")
@@ -287,6 +241,10 @@ class Engine:
     def status(self) -> Status:
         """The engine's own state."""
         return status(self.core, self.clock.now_ms())
+
+    def explain(self, robot: str) -> dict[str, Any]:
+        """Why a robot is looked at when it is: see `explain.explain`."""
+        return explain(self.core, robot, self.clock.now_ms())
 
     def __repr__(self) -> str:
         return str(self.status())

@@ -9,8 +9,7 @@ from array import array
 from dataclasses import dataclass, field
 
 from fleetsync.book import Book
-from fleetsync.budget import Budget, Ledger
-from fleetsync.cadence import Intervals, StretchClock
+from fleetsync.cadence import Intervals, StretchClock, speed_max
 from fleetsync.config import Settings
 from fleetsync.errors import ConfigError, UnknownRobot
 from fleetsync.health import Circuit
@@ -18,7 +17,7 @@ from fleetsync.heap import DueHeap
 from fleetsync.messages import Call
 from fleetsync.model import Account, Certainty, Phase, Robot, Surface
 from fleetsync.planner import Prices
-from fleetsync.tariff import Scope, Tariff
+from fleetsync.tariff import Tariff
 from fleetsync.units import HOUR_MS
 
 _SCAN_MAX = 8  # accounts with more robots than this get an index by symbol
@@ -72,6 +71,7 @@ class AccountState:
     by_symbol: dict[str, list[int]] | None = None
     questions: dict[Call, int] = field(default_factory=dict)  # open questions, and when they may be asked
     pages: dict[Surface, int] = field(default_factory=dict)
+    last_cost: tuple[int, int] = (0, 0)  # (calls, weight in the shared quotas) of the last sync
     shortening: float = 0.0  # this account's draw of jitter, so that its robots stay together
     failures: int = 0
     stopped: str = ""
@@ -81,10 +81,9 @@ class AccountState:
 class Fleet:
     """All robots, accounts and routes."""
 
-    def __init__(self, settings: Settings, tariffs: dict[str, Tariff], budget: Budget, now_ms: int) -> None:
+    def __init__(self, settings: Settings, tariffs: dict[str, Tariff], now_ms: int) -> None:
         self.settings = settings
         self.tariffs = tariffs
-        self.budget = budget
         self.base_at_ms = now_ms
         self.ids: list[str] = []
         self.symbols: list[str] = []
@@ -106,7 +105,6 @@ class Fleet:
         self.intervals = Intervals.of(settings)
         self._free: list[int] = []
         self._by_symbol: dict[str, list[int]] | None = None  # made when it is asked for, dropped when the fleet changes
-        self._egress_keys: dict[str, set[str]] = {}  # by route: the keys of its IP-wide ledgers
 
     def __len__(self) -> int:
         return len(self.slot_of)
@@ -125,8 +123,9 @@ class Fleet:
                 for name, weight in cost.weights:
                     weights_max[name] = max(weights_max[name], weight)
             route = Route(exchange, egress, tariff, Prices(tariff, self.settings.calls_per_minute),
-                          StretchClock(now_ms), DueHeap(self.base_at_ms), DueHeap(self.base_at_ms),
-                          DueHeap(self.base_at_ms), weights_max, Surface.CONDITIONAL in tariff.surfaces)
+                          StretchClock(now_ms, speed_max(self.settings)), DueHeap(self.base_at_ms),
+                          DueHeap(self.base_at_ms), DueHeap(self.base_at_ms), weights_max,
+                          Surface.CONDITIONAL in tariff.surfaces)
             self.routes[exchange, egress] = route
         return route
 
@@ -292,42 +291,3 @@ class Fleet:
         if phase == Phase.WORKING:
             return orders_as_of_ms
         return min(state.positions_as_of_ms, orders_as_of_ms)
-
-    # -- what calls are charged to
-
-    def charges(self, state: AccountState, calls: tuple[Call, ...], now_ms: int) -> list[tuple[Ledger, int]]:
-        """The ledgers that these calls of an account draw on, and how much of each."""
-        route, totals = state.route, dict[Ledger, int]()
-        for call in calls:
-            totals[self.budget.operator] = totals.get(self.budget.operator, 0) + call.pages
-            cost = route.tariff.cost(call)
-            for name, weight in cost.weights:
-                ledger = self.ledger(route, name, state.account.id, cost.endpoint, call.symbol, now_ms)
-                totals[ledger] = totals.get(ledger, 0) + weight * call.pages
-        return list(totals.items())
-
-    def route_charges(self, route: Route, call: Call, now_ms: int) -> list[tuple[Ledger, int]]:
-        """The ledgers that a call outside any account (the markets) draws on."""
-        cost = route.tariff.cost(call)
-        return [(self.budget.operator, call.pages), *(
-            (self.ledger(route, name, "", cost.endpoint, "", now_ms), weight) for name, weight in cost.weights)]
-
-    def egress_keys(self, route: Route) -> set[str]:
-        """The keys of a route's IP-wide ledgers: what blocks one of them blocks the route."""
-        keys = self._egress_keys.get(route.name)
-        if keys is None:
-            keys = {f"{route.name}:{quota.name}" for quota in route.tariff.quotas if quota.scope is Scope.EGRESS}
-            self._egress_keys[route.name] = keys
-        return keys
-
-    def ledger(self, route: Route, quota_name: str, account: str, endpoint: str, symbol: str, now_ms: int) -> Ledger:
-        """The ledger of one quota for one call."""
-        quota = next(quota for quota in route.tariff.quotas if quota.name == quota_name)
-        scope = {
-            Scope.EGRESS: "",
-            Scope.ACCOUNT: f"/{account}",
-            Scope.ENDPOINT: f"/{account}/{endpoint}",
-            Scope.INSTRUMENT: f"/{account}/{symbol}",
-        }[quota.scope]
-        key = f"{route.name}:{quota_name}{scope}"
-        return self.budget.ledger(key, quota, biggest=route.weights_max[quota_name], now_ms=now_ms)

@@ -40,7 +40,7 @@ class Granter:
         for worker, route in self._core.roster.to_open():
             call = Call(Surface.MARKETS)
             deferral = self._circuit(route, now_ms) or self._core.budget.request(
-                self._core.fleet.route_charges(route, call, now_ms), now_ms, urgent=True)
+                self._core.tolls.route_charges(route, call, now_ms), now_ms, urgent=True)
             if deferral is not None:
                 self._core.roster.opening_at_ms = deferral.at_ms
                 return
@@ -77,6 +77,19 @@ class Granter:
             head_ms = route.ready.next_due_at_ms()
             if head_ms is not None:
                 route.stretch.waited(head_ms, now_ms)
+            elif route.stretch.speed_max > 1:
+                self._spend_spare(route, now_ms)
+
+    def _spend_spare(self, route: Route, now_ms: int) -> None:
+        """Nothing is due: let the route's time run ahead to its next robots, while the budget has room for them."""
+        while max(route.scheduled_blocked_ms, self.scheduled_blocked_ms) <= now_ms:
+            head_ms = route.robots.next_due_at_ms()
+            if head_ms is None or not route.stretch.hasten(head_ms, now_ms):
+                return
+            self._core.drain_due(route, now_ms)
+            while route.scheduled_blocked_ms <= now_ms and self.scheduled_blocked_ms <= now_ms:
+                if not self._serve_scheduled(route, now_ms):
+                    break
 
     def _serve_scheduled(self, route: Route, now_ms: int, *, borrowing: bool = False) -> bool:
         """Serve the account at the head of a route; False when there was none."""
@@ -113,7 +126,7 @@ class Granter:
         calls = plan(need, route.prices)
         calls = calls[: cut(calls, route.tariff, calls_max, route.weights_max)]
         deferral = self._circuit(route, now_ms) or self._core.budget.request(
-            self._core.fleet.charges(state, calls, now_ms), now_ms, urgent=urgent or borrowing)
+            self._core.tolls.charges(state, calls, now_ms), now_ms, urgent=urgent or borrowing)
         if deferral is not None:
             self._defer(state, deferral, key_ms, urgent=urgent)
             return
@@ -124,6 +137,7 @@ class Granter:
         for call in calls:
             state.questions.pop(call, None)
         state.busy = sync.id
+        state.last_cost = (sum(call.pages for call in calls), self._core.tolls.shared_weight(route, calls))
         route.urgent.remove(state.index)
         route.ready.remove(state.index)
         full = urgent or bool(need.questions) or self._core.settlement.has_doubts(state)
@@ -175,7 +189,7 @@ class Granter:
             self.scheduled_blocked_ms = deferral.at_ms
             if urgent:
                 self.urgent_blocked_ms = deferral.at_ms
-        elif deferral.ledger is None or deferral.ledger.key in self._core.fleet.egress_keys(route):
+        elif deferral.ledger is None or deferral.ledger.key in self._core.tolls.egress_keys(route):
             route.scheduled_blocked_ms = deferral.at_ms
             if urgent:
                 route.urgent_blocked_ms = deferral.at_ms

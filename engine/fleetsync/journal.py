@@ -61,7 +61,9 @@ class CallMeter:
 class Journal:
     """See the module's docstring."""
 
-    def __init__(self) -> None:
+    def __init__(self, sync_records_per_second: int = 0) -> None:
+        self._records_per_second = sync_records_per_second
+        self._records_second, self._records = 0, 0
         self.batch = Batch()
         self.last_change = 0
         self.inherited: dict[str, tuple[list[Position], list[Order]]] = {}  # by account, of an earlier run
@@ -181,6 +183,13 @@ class Journal:
         for request in requests:
             self.meter.count(request.sent_at_ms)
             self.statuses[request.status] = self.statuses.get(request.status, 0) + 1
+
+    def wants_record(self, now_ms: int) -> bool:
+        """Whether one more sync of this second is recorded."""
+        if now_ms // 1000 != self._records_second:
+            self._records_second, self._records = now_ms // 1000, 0
+        self._records += 1
+        return self._records <= self._records_per_second
 
     def count_fault(self, fault: str) -> None:
         """One call without a usable answer."""

@@ -193,7 +193,7 @@ def status(core: "Core", now_ms: int) -> Status:
 
 
 def _route_row(core: "Core", route: Any, now_ms: int) -> dict[str, Any]:
-    keys = core.fleet.egress_keys(route)
+    keys = core.tolls.egress_keys(route)
     ledgers = [ledger for ledger in core.budget.ledgers() if ledger.key in keys]
     frozen_until_ms = max((ledger.frozen_until_ms for ledger in ledgers), default=0)
     return {

@@ -47,6 +47,8 @@ class Settlement:
             return
         state.busy = 0
         state.parked_until_ms = 0
+        if core.journal.wants_record(now_ms):
+            core.journal.batch.syncs.append(sync.record(done, now_ms))
         read_before_ms = state.positions_as_of_ms
         changes_before = core.journal.last_change
         sights: dict[str, list[Sight]] = {}

@@ -1,9 +1,10 @@
 """A sync in flight: which calls went for which account, and whom they serve."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from fleetsync.fleet import AccountState, Route
-from fleetsync.messages import Call
+from fleetsync.messages import Call, SyncDone
 
 
 @dataclass(slots=True, eq=False)
@@ -21,3 +22,16 @@ class Sync:
     give_up_at_ms: int
     urgent: bool
     urgent_slots: dict[int, int] = field(default_factory=dict)  # robot -> read since when
+
+    def record(self, done: SyncDone, now_ms: int) -> dict[str, Any]:
+        """As the store keeps it, for replay and tuning."""
+        assert self.state is not None, "only syncs of accounts are recorded"
+        faults = [answer.fault.value for answer in done.answers if answer.fault is not None]
+        return {
+            "at_ms": now_ms, "account": self.state.account.id, "exchange": self.route.exchange,
+            "calls": len(done.requests), "weight": sum(request.weight for request in done.requests),
+            "due_at_ms": self.started_at_ms if self.urgent else self.route.stretch.real_ms(self.key_ms),
+            "started_at_ms": self.started_at_ms, "done_at_ms": now_ms, "robots": len(self.state.slots),
+            "changed": any(answer.rows is not None for answer in done.answers),
+            "fault": faults[0] if faults else "",
+        }

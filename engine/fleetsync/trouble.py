@@ -127,7 +127,7 @@ class Trouble:
         guarded = [name for name, _ in cost.weights if not banned or names[name] is Scope.EGRESS]
         guarded = guarded or [name for name, scope in names.items() if scope is Scope.EGRESS]
         for name in guarded:
-            ledger = core.fleet.ledger(route, name, state.account.id, cost.endpoint, answer.call.symbol, now_ms)
+            ledger = core.tolls.ledger(route, name, state.account.id, cost.endpoint, answer.call.symbol, now_ms)
             ledger.freeze(until_ms)
             core.journal.froze(ledger.key, until_ms)
         if banned or not guarded:
@@ -142,5 +142,5 @@ class Trouble:
                 for quota in route.tariff.quotas:
                     if quota.scope is Scope.EGRESS and quota.aligned:
                         account = state.account.id if state else ""
-                        ledger = self._core.fleet.ledger(route, quota.name, account, request.endpoint, "", now_ms)
+                        ledger = self._core.tolls.ledger(route, quota.name, account, request.endpoint, "", now_ms)
                         ledger.observe(request.used_weight, request.sent_at_ms, now_ms)

@@ -1,0 +1,57 @@
+"""Tolls: which ledgers a call draws on, and how much of each, by its exchange's tariff and its scope."""
+
+from fleetsync.budget import Budget, Ledger
+from fleetsync.fleet import AccountState, Route
+from fleetsync.messages import Call
+from fleetsync.tariff import Scope
+
+
+class Tolls:
+    """From calls to charges; makes ledgers as they are needed."""
+
+    def __init__(self, budget: Budget) -> None:
+        self.budget = budget
+        self._egress_keys: dict[str, set[str]] = {}  # by route: the keys of its IP-wide ledgers
+
+    def charges(self, state: AccountState, calls: tuple[Call, ...], now_ms: int) -> list[tuple[Ledger, int]]:
+        """The ledgers that these calls of an account draw on, and how much of each."""
+        route, totals = state.route, dict[Ledger, int]()
+        for call in calls:
+            totals[self.budget.operator] = totals.get(self.budget.operator, 0) + call.pages
+            cost = route.tariff.cost(call)
+            for name, weight in cost.weights:
+                ledger = self.ledger(route, name, state.account.id, cost.endpoint, call.symbol, now_ms)
+                totals[ledger] = totals.get(ledger, 0) + weight * call.pages
+        return list(totals.items())
+
+    def shared_weight(self, route: Route, calls: tuple[Call, ...]) -> int:
+        """What calls weigh in the quotas that the whole route shares."""
+        shared = {quota.name for quota in route.tariff.quotas if quota.scope is Scope.EGRESS}
+        return sum(weight * call.pages for call in calls for name, weight in route.tariff.cost(call).weights
+                   if name in shared)
+
+    def route_charges(self, route: Route, call: Call, now_ms: int) -> list[tuple[Ledger, int]]:
+        """The ledgers that a call outside any account (the markets) draws on."""
+        cost = route.tariff.cost(call)
+        return [(self.budget.operator, call.pages), *(
+            (self.ledger(route, name, "", cost.endpoint, "", now_ms), weight) for name, weight in cost.weights)]
+
+    def egress_keys(self, route: Route) -> set[str]:
+        """The keys of a route's IP-wide ledgers: what blocks one of them blocks the route."""
+        keys = self._egress_keys.get(route.name)
+        if keys is None:
+            keys = {f"{route.name}:{quota.name}" for quota in route.tariff.quotas if quota.scope is Scope.EGRESS}
+            self._egress_keys[route.name] = keys
+        return keys
+
+    def ledger(self, route: Route, quota_name: str, account: str, endpoint: str, symbol: str, now_ms: int) -> Ledger:
+        """The ledger of one quota for one call."""
+        quota = next(quota for quota in route.tariff.quotas if quota.name == quota_name)
+        scope = {
+            Scope.EGRESS: "",
+            Scope.ACCOUNT: f"/{account}",
+            Scope.ENDPOINT: f"/{account}/{endpoint}",
+            Scope.INSTRUMENT: f"/{account}/{symbol}",
+        }[quota.scope]
+        key = f"{route.name}:{quota_name}{scope}"
+        return self.budget.ledger(key, quota, biggest=route.weights_max[quota_name], now_ms=now_ms)
