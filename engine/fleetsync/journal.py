@@ -3,7 +3,7 @@
 Changes are numbered here, in the order in which they were found, and go out in the same batch as the state they make.
 """
 
-from bisect import insort
+from bisect import bisect_right, insort
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -43,18 +43,15 @@ class CallMeter:
 
     def last_minute(self, now_ms: int) -> int:
         """Requests in the 60 s up to now."""
-        return sum(at_ms > now_ms - MINUTE_MS for at_ms in self._sent)
+        return len(self._sent) - bisect_right(self._sent, now_ms - MINUTE_MS)
 
     def _worst_from(self, sent_at_ms: int) -> int:
         """The fullest window that ends at this request or at one of those after it which it shares a window with."""
-        sent, worst, start = self._sent, 0, 0
+        sent, worst = self._sent, 0
         for end in range(len(sent) - 1, -1, -1):
             if sent[end] < sent_at_ms:
                 break
-            start = end
-            while start > 0 and sent[start - 1] > sent[end] - MINUTE_MS:
-                start -= 1
-            worst = max(worst, end - start + 1)
+            worst = max(worst, end - bisect_right(sent, sent[end] - MINUTE_MS) + 1)
         return worst
 
 
