@@ -110,13 +110,13 @@ class Engine:
         for task in self._tasks:
             task.add_done_callback(self._ended)
 
-    async def stop(self) -> None:
-        """Let calls in flight end (3 s at most), commit what was found, end the workers, close the store."""
+    async def stop(self, *, drain_ms: int = _DRAIN_MS) -> None:
+        """Let calls in flight end, within `drain_ms`; commit what was found, end the workers, close the store."""
         if self._loop.stopping:
             return
         self._loop.stopping = True
         self._loop.wake()
-        deadline_ms = self.clock.now_ms() + _DRAIN_MS
+        deadline_ms = self.clock.now_ms() + drain_ms
         while self.core.in_flight and self.clock.now_ms() < deadline_ms and not self._tasks[0].done():
             await self._loop.wait(10)
             self._loop.receive()
@@ -260,7 +260,16 @@ class Engine:
                 yield change
                 after = change.number
             if not page:
-                await self._writer.committed_beyond(after)
+                await self.committed_beyond(after)
+
+    @property
+    def last_committed(self) -> int:
+        """The number of the last change that was published."""
+        return self._writer.last_committed
+
+    async def committed_beyond(self, number: int) -> None:
+        """Wait until a change above `number` is published."""
+        await self._writer.committed_beyond(number)
 
     async def changes_page(self, after: int, limit: int, robot: str | None = None) -> list[Change]:
         """One page of committed changes, at once."""
