@@ -106,7 +106,9 @@ class Inbox:
         again_ms: list[int] = []
         events = self.pending.get(slot)
         if events:
-            left = [event for event in events if not self._served(event, state, fleet, journal, now_ms, again_ms)]
+            served = {event.id for event in list(events)
+                      if self._served(event, state, fleet, journal, now_ms, again_ms)}
+            left = [event for event in events if event.id not in served]  # with the tries just counted
             if left:
                 self.pending[slot] = left
             else:
@@ -128,10 +130,11 @@ class Inbox:
             return False
         book = fleet.book(state, fleet.symbols[event.slot])
         if event.expects and not _visible(event, book):
-            if now_ms < event.at_ms + self._settings.settle_ms:
+            over_ms = event.at_ms + self._settings.settle_ms
+            if now_ms < over_ms:
                 events = self.pending[event.slot]
                 events[events.index(event)] = replace(event, tries=event.tries + 1)
-                again_ms.append(now_ms + min(_SETTLE_FIRST_MS << event.tries, _SETTLE_MAX_MS))
+                again_ms.append(min(now_ms + min(_SETTLE_FIRST_MS << event.tries, _SETTLE_MAX_MS), over_ms))
                 return False
             journal.change(state.account.id, book.symbol, (event.robot,), Finding(
                 "event_unseen", f"event:{event.id}", "event", None, None, {"event": event.plain()}, 0,
