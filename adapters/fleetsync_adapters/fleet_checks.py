@@ -169,8 +169,8 @@ def number_kind(least: float, most: float, *, above: bool = False) -> Kind:
             raise ValueError("at the bound")
         return float(value)
 
-    allowed = f"a number above {least:g}" if above else f"a number from {least:g} to {most:g}"
-    return Kind(f"{allowed} and at most {most:g}" if above else allowed, parse, float)
+    low = f"above {least:g} and at most" if above else f"from {least:g} to"
+    return Kind(f"a number {low} {most:,}", parse, float)
 
 
 def count_kind(least: int, most: int) -> Kind:

@@ -125,6 +125,8 @@ def test_an_unknown_table_is_refused_with_those_there_are(tmp_path: Path) -> Non
         ("[budget]\nurgent_share = 1", "[budget] urgent_share: must be a number from 0 to 0.9, was 1"),
         ("[budget]\ncalls_per_minute = 0.5",
          "[budget] calls_per_minute: must be a whole number from 1 to 100,000,000, was 0.5"),
+        ("[budget]\ncalls_per_minute = true",
+         "[budget] calls_per_minute: must be a whole number from 1 to 100,000,000, was True"),
         ("[engine]\nworkers = -1", "[engine] workers: must be a whole number from 0 to 1,024, was -1"),
         ("[cadence]\nfloor_s = 6",
          "[cadence] floor_s: must not be above an interval: it is 6000 ms, holding_s is 5000 ms"),
@@ -145,6 +147,19 @@ def test_a_robot_with_a_wrong_value_is_told_by_its_index(tmp_path: Path) -> None
         "fleet.toml: robots[1].symbol: "
         "must be a text of 1 to 128 printable characters without blanks around it, was 7"
     )
+
+
+@pytest.mark.parametrize("name", ["", " r1", "r1 ", "r\\n1", "r" * 129])
+def test_a_name_that_would_be_mistaken_is_refused(tmp_path: Path, name: str) -> None:
+    told = complaint(tmp_path, ACCOUNT + ROBOT.replace("r1", name))
+    assert told.startswith("fleet.toml: robots[0].id: must be a text of 1 to 128 printable characters ")
+    text = ACCOUNT.replace("[accounts.main]", f'[accounts."{name}"]')
+    assert "an account's id must be a text of 1 to 128 printable" in complaints(tmp_path, text + ROBOT)[0]
+
+
+def test_a_priority_of_zero_is_refused(tmp_path: Path) -> None:
+    told = complaint(tmp_path, ACCOUNT + ROBOT + "priority = 0")
+    assert told == "fleet.toml: robots[0].priority: must be a number above 0 and at most 1,000,000, was 0"
 
 
 def test_a_robot_without_a_symbol_is_told_what_is_missing(tmp_path: Path) -> None:

@@ -38,6 +38,7 @@ def test_a_key_pasted_in_place_of_its_variable_is_never_shown(tmp_path: Path, ke
     [
         'base_url = "http://user:hunter2@10.0.0.1"',
         'base_url = "hunter2"',
+        'base_url = "http://10.0.0.1:99999"',
         'options = { apiKey = "hunter2" }',
         'options = { headers = { token = "hunter2" } }',
         'egress.east.proxy = "http://user:hunter2@10.0.0.1:3128"',
@@ -56,6 +57,28 @@ def test_a_proxy_with_a_password_comes_from_the_environment(tmp_path: Path) -> N
     assert "hunter2" not in repr(fleet)
     assert "EAST_PROXY" not in complaint(tmp_path, text.replace("EAST_PROXY", "hunter2 "))
     assert complaint(tmp_path, text).startswith("fleet.toml: [exchanges.binanceusdm.egress.east] proxy_env: its ")
+
+
+def test_a_proxy_stands_in_the_file_or_in_the_environment_not_in_both(tmp_path: Path) -> None:
+    table = '[exchanges.binanceusdm.egress.east]\nproxy = "http://10.0.0.1"\nproxy_env = "EAST_PROXY"\n'
+    told = complaint(tmp_path, table + ACCOUNT + ROBOT, ENVIRON | {"EAST_PROXY": "http://10.0.0.2"})
+    assert told == (
+        "fleet.toml: [exchanges.binanceusdm.egress.east] proxy: is there beside proxy_env: name one of them"
+    )
+
+
+@pytest.mark.parametrize("value", ["two\twords", "bell\a", "k" * 8_193])
+def test_a_variable_that_holds_no_key_is_refused_and_never_shown(tmp_path: Path, value: str) -> None:
+    told = complaint(tmp_path, ACCOUNT + ROBOT, ENVIRON | {"MAIN_KEY": value})
+    assert told == (
+        "fleet.toml: [accounts.main] api_key_env: the environment variable MAIN_KEY holds characters that no key has"
+    )
+
+
+def test_a_private_key_of_several_lines_is_a_key(tmp_path: Path) -> None:
+    pem = "-----BEGIN KEY-----\nabc\n-----END KEY-----"
+    fleet = load(tmp_path, ACCOUNT + ROBOT, ENVIRON | {"MAIN_SECRET": pem + "\n"})
+    assert fleet.accounts[0].api_secret.reveal == pem
 
 
 def test_a_fleet_prints_without_its_secrets(tmp_path: Path) -> None:

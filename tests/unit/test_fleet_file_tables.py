@@ -14,6 +14,7 @@ from fleetsync_adapters.fleet_file import Fleet, load_fleet
 NAME_RULE = "must be a text of 1 to 128 printable characters without blanks around it"
 ENVIRON = {"KEY": "the-api-key", "SECRET": "the-api-secret"}
 ACCOUNT = '[accounts.main]\nexchange = "okx"\napi_key_env = "KEY"\napi_secret_env = "SECRET"\n'
+ROBOT = '[[robots]]\nid = "r1"\naccount = "main"\nsymbol = "A"\n'
 
 
 def load(folder: Path, robots: str | bytes, *, text: str = ACCOUNT) -> Fleet:
@@ -98,8 +99,7 @@ def test_a_wrong_cell_of_a_parquet_file_is_told_with_its_row_and_column(tmp_path
 
 
 def test_one_robot_in_two_places_is_told_with_both(tmp_path: Path) -> None:
-    table = '[[robots]]\nid = "r1"\naccount = "main"\nsymbol = "A"\n'
-    lines = complaints(tmp_path, "id,account,symbol\nr1,main,A\nr2,main,A\nr2,main,B\n", text=ACCOUNT + table)
+    lines = complaints(tmp_path, "id,account,symbol\nr1,main,A\nr2,main,A\nr2,main,B\n", text=ACCOUNT + ROBOT)
     assert lines == [
         "robots.csv line 2 column id: robot 'r1' is there twice, first at fleet.toml: robots[0].id",
         "robots.csv line 4 column id: robot 'r2' is there twice, first at robots.csv line 3 column id",
@@ -145,6 +145,21 @@ def test_a_file_that_only_says_it_is_parquet_is_told(tmp_path: Path) -> None:
     (tmp_path / "r.parquet").write_text("id,account,symbol\n")
     with pytest.raises(ConfigError, match=r"^r.parquet: cannot be read as Parquet: "):
         load_text(tmp_path, f'robots_file = "r.parquet"\n{ACCOUNT}')
+
+
+def test_one_account_in_two_places_is_told_with_both(tmp_path: Path) -> None:
+    (tmp_path / "accounts.csv").write_text("id,exchange,api_key_env,api_secret_env\nmain,okx,KEY,SECRET\n")
+    with pytest.raises(ConfigError) as caught:
+        load_text(tmp_path, f'accounts_file = "accounts.csv"\n{ACCOUNT}{ROBOT}')
+    told = f"accounts.csv line 2: account 'main' is there twice, first at {tmp_path}/fleet.toml: [accounts.main]"
+    assert str(caught.value) == told
+
+
+def test_a_larger_table_file_than_the_bound_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fleet_tables, "MOST_BYTES", 20)
+    assert complaints(tmp_path, "id,account,symbol\nr1,main,A\n") == [
+        "fleet.toml: robots_file: 'robots.csv' is larger than 0 MiB"
+    ]
 
 
 def test_more_rows_than_the_bound_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
