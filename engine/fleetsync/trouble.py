@@ -122,7 +122,7 @@ class Trouble:
         cost = route.tariff.cost(answer.call)
         banned = answer.fault is Fault.BANNED
         default_ms = _BAN_DEFAULT_MS if banned else SECOND_MS
-        until_ms = now_ms + max(answer.retry_after_ms, default_ms)
+        until_ms = now_ms + max(answer.retry_after_ms or default_ms, SECOND_MS)
         names = {quota.name: quota.scope for quota in route.tariff.quotas}
         guarded = [name for name, _ in cost.weights if not banned or names[name] is Scope.EGRESS]
         guarded = guarded or [name for name, scope in names.items() if scope is Scope.EGRESS]
