@@ -3,6 +3,7 @@
 A crash is `reopened()`: a new store with what was committed. Failing commits are ordered with `fail_next`.
 """
 
+import os
 from collections import deque
 from collections.abc import Callable, Mapping
 from itertools import groupby, islice
@@ -10,7 +11,7 @@ from typing import Any, TypeVar
 
 from fleetsync.errors import StoreFailed
 from fleetsync.model import Change, Order, Position
-from fleetsync.ports import Batch, Loaded
+from fleetsync.ports import Batch, Loaded, Store
 from fleetsync_adapters import store_rows
 
 _SYNCS_KEPT = 100_000
@@ -124,23 +125,27 @@ class MemoryStore:
     def snapshot(self, path: str) -> None:
         """Write the committed state to a new DuckDB file at `path`, as the real store does."""
         # Imported here: the simulation, which never takes a snapshot, shall not pay for the library.
-        from fleetsync_adapters.duckdb_store import DuckDBStore  # noqa: PLC0415 - see above
-        from fleetsync_adapters.duckdb_store.opening import refuse_taken  # noqa: PLC0415 - see above
+        from fleetsync_adapters.duckdb_store import DuckDBStore, opening  # noqa: PLC0415 - see above
 
         self._check_open()
-        refuse_taken(path)
+        opening.refuse_taken(path)
+        with opening.private_directory(path) as directory:
+            made = os.path.join(directory, "snapshot.duckdb")
+            store = DuckDBStore(made)
+            try:
+                self._write_to(store)
+            finally:
+                store.close()
+            opening.move_into_place(made, path)
+
+    def _write_to(self, store: Store) -> None:
+        numbered = zip(self._committed_at_ms, self._changes, strict=True)
+        for at_ms, group in groupby(numbered, key=lambda pair: pair[0]):
+            store.commit(Batch(changes=[change for _, change in group]), at_ms)
         held = self.load()
-        store = DuckDBStore(path)
-        try:
-            numbered = zip(self._committed_at_ms, self._changes, strict=True)
-            for at_ms, group in groupby(numbered, key=lambda pair: pair[0]):
-                store.commit(Batch(changes=[change for _, change in group]), at_ms)
-            store.commit(Batch(
-                robots=dict(held.robots), accounts=dict(held.accounts), positions=dict(held.positions),
-                orders=dict(held.orders), events=dict(held.events), freezes=dict(held.freezes), syncs=self.syncs,
-            ), self._committed_at_ms[-1] if self._committed_at_ms else 0)  # fmt: skip
-        finally:
-            store.close()
+        batch = Batch(robots=dict(held.robots), accounts=dict(held.accounts), positions=dict(held.positions),
+                      orders=dict(held.orders), events=dict(held.events), freezes=dict(held.freezes), syncs=self.syncs)
+        store.commit(batch, self._committed_at_ms[-1] if self._committed_at_ms else 0)
 
     def prune_syncs(self, before_ms: int) -> None:
         """Drop sync records older than `before_ms`; the very last one stays."""

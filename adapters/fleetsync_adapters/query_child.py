@@ -115,6 +115,7 @@ def _know_utc() -> None:
 def _limit(connection: duckdb.DuckDBPyConnection, order: Mapping[str, Any]) -> None:
     connection.execute(f"SET GLOBAL max_execution_time = {int(order['timeout_ms'])}")
     connection.execute("SET TimeZone = 'UTC'")
+    connection.execute("SET enable_progress_bar = false")  # it would stand in the middle of the answer
     connection.execute("SET lock_configuration = true")
     seconds = order["timeout_ms"] / 1_000 + _GRACE_S
     signal.signal(signal.SIGALRM, signal.SIG_DFL)

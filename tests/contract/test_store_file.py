@@ -67,6 +67,12 @@ def test_closing_leaves_one_file_and_no_log(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["x.duckdb"]
 
 
+def test_long_work_draws_no_progress_bar_on_the_terminal(tmp_path: Path) -> None:
+    store = DuckDBStore(str(tmp_path / "x.duckdb"))
+    assert query(store, "SELECT current_setting('enable_progress_bar')") == [(False,)]
+    store.close()
+
+
 # -- full disks
 
 
@@ -111,7 +117,7 @@ def file_size_limit() -> Iterator[tuple[Path, Callable[[], None]]]:
 
 
 @pytest.mark.parametrize("room", [disk_that_fills, file_size_limit])
-@pytest.mark.parametrize("log_limit", ["256MB", "100KB"])  # the log meets the end of the disk, or a checkpoint does
+@pytest.mark.parametrize("log_limit", ["64MB", "100KB"])  # the log meets the end of the disk, or a checkpoint does
 def test_a_full_disk_fails_commits_keeps_what_was_committed_and_recovers_when_there_is_room(
     monkeypatch: pytest.MonkeyPatch, log_limit: str, room: Room
 ) -> None:

@@ -32,7 +32,7 @@ def last_acknowledged(path: str, log_limit: str, seed: int, batches: int, delay_
     return marks[-1]
 
 
-@pytest.mark.parametrize("log_limit", ["256MB", "32KB"])
+@pytest.mark.parametrize("log_limit", ["64MB", "32KB"])
 def test_a_killed_writer_loses_no_acknowledged_batch_and_tears_none(tmp_path: Path, log_limit: str) -> None:
     rng = random.Random(log_limit)
     path = str(tmp_path / "x.duckdb")

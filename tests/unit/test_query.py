@@ -150,6 +150,10 @@ def test_explain_and_show_tables_work(database: Path) -> None:
             "v_changes"} <= tables
 
 
+def test_a_long_query_draws_no_progress_bar_into_its_answer(database: Path) -> None:
+    assert run_query(str(database), "SELECT current_setting('enable_progress_bar')").rows == [[False]]
+
+
 def test_no_view_fails_on_an_empty_or_filled_table(database: Path) -> None:
     for view in ("v_robots", "v_positions", "v_orders", "v_changes"):
         assert run_query(str(database), f"SELECT * FROM {view}").columns

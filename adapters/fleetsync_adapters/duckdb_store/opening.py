@@ -25,9 +25,10 @@ _MAGIC: Final = b"DUCK"
 _MAGIC_AT: Final = 8  # after the header block's checksum
 
 CONFIG: Final[dict[str, str | bool | int | float | list[str]]] = {
-    # The log holds this much before it is folded into the file. Small limits turn every commit that touches a large
-    # table into a checkpoint of 100 ms and more.
-    "wal_autocheckpoint": "256MB",
+    # The log holds this much before it is folded into the file. Less, and the folding (half a second and more with a
+    # million robots) shows in the slowest commits; more, and a start after a kill takes long: reading the log again
+    # costs up to a quarter of a second a megabyte.
+    "wal_autocheckpoint": "64MB",
     # A file of another kind must not make the library fetch an extension from the internet.
     "autoinstall_known_extensions": False,
     "autoload_known_extensions": False,
@@ -38,6 +39,8 @@ CONFIG: Final[dict[str, str | bool | int | float | list[str]]] = {
     # Batches are small: threads cost more than they bring (1 row 20 % slower with four).
     "threads": 1,
 }
+
+_NO_PROGRESS_BAR: Final = "SET enable_progress_bar = false"  # it would write on the terminal; cursors inherit this
 
 
 def script(name: str) -> str:
@@ -62,6 +65,7 @@ def open_database(path: str, *, readonly: bool, create: bool = True) -> duckdb.D
         raise StoreRefused(f"no database at {path}", hint="start fleetsync once with this path to make one")
     try:
         connection = duckdb.connect(path, read_only=readonly, config=CONFIG)
+        connection.execute(_NO_PROGRESS_BAR)
     except duckdb.Error as error:
         raise refusal(path, error) from error
     try:
@@ -162,6 +166,7 @@ def _create(path: str, directory: str) -> None:
     made = os.path.join(directory, "new.duckdb")
     try:
         with duckdb.connect(made, config=CONFIG) as connection:
+            connection.execute(_NO_PROGRESS_BAR)
             connection.execute("BEGIN")
             connection.execute(script("schema.sql"))
             connection.execute(script("views.sql"))
