@@ -40,6 +40,7 @@ class Book:
     orders_as_of_ms: int = 0
     conditional_as_of_ms: int = 0
     closed: tuple[Position, ...] = ()  # the last closed one of each side, as of its close: an older row is no new one
+    shown_at_ms: int = 0  # as_of of the latest list, whole or not, that showed a position here
     hinted: bool = False  # the positions list names the symbol without a position: orders must rest there
 
     @property

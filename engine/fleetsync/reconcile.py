@@ -3,9 +3,13 @@
 The rules, each a test in `tests/unit/test_reconcile.py`:
 - a failed, partial or malformed surface closes nothing;
 - a position that a complete list leaves out is closed by a second reading, begun later, or by its own fills, or by a
-  newer row that shows it at zero; where fills are known and contradict, a third reading is needed;
-- a row older than what is known changes nothing; a reading sent before the last one proves no absence;
+  newer row that shows it at zero; where fills are known and contradict, a third one after the grace is needed;
+- fills prove a close when they were read to the end since the position's last move and net it out; on a hedged
+  account they do not tell which side they belong to, and prove nothing;
+- a row older than what is known changes nothing, unless reading after reading insists on it: a false proof of ours, or
+  an exchange clock that was set back, is so found out; a reading sent before the last one proves no absence;
 - a one-way position of the other side replaces the known one: that is a flip;
+- a position that was proven closed and is shown anew was closed and opened: two findings;
 - orders: see `reconcile_orders`.
 
 Findings: position_opened, position_grew, position_shrank, position_flipped, position_updated, position_closed;
@@ -17,13 +21,16 @@ from dataclasses import replace
 from decimal import Decimal
 
 from fleetsync.book import Announcement, Book, Doubt, Finding, Question, Reconciled, Rules, Sight
+from fleetsync.evidence import Evidence, is_liquidation
 from fleetsync.messages import Call
 from fleetsync.model import Fill, Order, Position, Surface
-from fleetsync.reconcile_orders import Evidence, OrdersPass, filled_by_own_orders, is_liquidation
+from fleetsync.reconcile_orders import OrdersPass, filled_by_own_orders
 from fleetsync.units import ZERO
 
 _READS_ENOUGH = 2  # complete readings without it that close a position
 _READS_AGAINST_FILLS = 3  # the same where its fills were read and do not explain it
+_READS_INSISTING = 3  # complete readings with the same contradiction, over a grace, that overrule what is known
+_OLDER = ":older"  # ends the key of a doubt about a row that is older than what is known, and contradicts it
 _EXPLAINS = {  # which announced kinds explain which findings; other kinds of event explain any
     "opened": {"position_opened", "position_grew", "position_flipped", "position_updated"},
     "closed": {"position_closed", "position_shrank", "position_flipped"},
@@ -62,7 +69,8 @@ def reconcile(book: Book, sights: Sequence[Sight], announced: Sequence[Announcem
             positions.as_of_ms,
             orders.orders_as_of_ms,
             orders.conditional_as_of_ms,
-            positions.closed_at_ms,
+            tuple(positions.closed[side] for side in sorted(positions.closed)),
+            positions.shown_at_ms,
             hinted,
         ),
         (*orders.findings, *positions.findings),
@@ -80,50 +88,96 @@ class _PositionsPass:
         self.findings: list[Finding] = []
         self.questions: list[Question] = []
         self.as_of_ms = book.positions_as_of_ms
-        self.closed_at_ms = book.closed_at_ms
+        self.closed = {position.side: position for position in book.closed}
+        self.shown_at_ms = book.shown_at_ms
         self.hinted = book.hinted
         self._book, self._evidence, self._announced = book, evidence, announced
         self._rules, self._now_ms, self._filled_orders = rules, now_ms, filled_orders
 
     def see(self, sight: Sight) -> None:
         """One list of positions."""
-        if sight.as_of_ms < self.as_of_ms:
-            return
         rows = [row for row in sight.rows if isinstance(row, Position) and row.symbol == self._book.symbol]
+        if sight.as_of_ms < max(self.as_of_ms, self.shown_at_ms):
+            self._late(rows, sight.as_of_ms)
+            return
         shown: set[str] = set()
         for row in rows:
             if Decimal(row.size) == ZERO:
                 self._zero(row, sight)
                 continue
             shown.add(row.side)
-            self._row(row, sight)
+            if not self._is_older(row) or self._insists(row, sight):
+                self._row(row, sight)
+        if shown:
+            self.shown_at_ms = sight.as_of_ms
         if not sight.complete:
             return
         for side, position in self.known.items():
             if side not in shown:
-                self._doubt(position, sight.as_of_ms)
+                self._doubt(f"position:{position.side}", sight.as_of_ms)
+        for key in [key for key in self.doubts if key.endswith(_OLDER) and self.doubts[key].last_at_ms < self.as_of_ms]:
+            del self.doubts[key]  # not repeated by this reading
         self.as_of_ms = sight.as_of_ms
-        self.hinted = bool(rows) and not self.known
+        self.hinted = any(Decimal(row.size) == ZERO for row in rows) and not self.known
+
+    def _late(self, rows: Sequence[Position], as_of_ms: int) -> None:
+        """A list that was overtaken: what it shows was there between two readings that missed it."""
+        for row in rows:
+            doubt = self.doubts.get(f"position:{row.side}")
+            if doubt is not None and not doubt.proven and doubt.first_at_ms < as_of_ms and Decimal(row.size) > ZERO:
+                self.doubts[doubt.key] = replace(doubt, first_at_ms=doubt.last_at_ms, reads=1)
 
     def resolve(self) -> None:
         """Close what is proven closed, and ask about the rest."""
         for doubt in list(self.doubts.values()):
             position = self.known.get(doubt.key.removeprefix("position:"))
-            if position is None:
+            if doubt.key.endswith(_OLDER):
+                self.doubts[doubt.key] = replace(doubt, asked=doubt.asked + 1)
+                self._ask(doubt)
+            elif position is None:
                 del self.doubts[doubt.key]
             else:
                 self._resolve(doubt, position)
 
+    def _is_older(self, row: Position) -> bool:
+        """Whether a row speaks of a time before what is known: such a row proves nothing of the present."""
+        if not row.updated_at_ms:
+            return False
+        old, over = self.known.get(row.side), self.closed.get(row.side)
+        if old is not None:
+            return row.updated_at_ms < old.updated_at_ms
+        if over is not None and row.updated_at_ms <= over.updated_at_ms:
+            return True
+        rivals = () if row.hedged else (*self.known.values(), *self.closed.values())
+        return any(row.updated_at_ms < rival.updated_at_ms for rival in rivals)
+
+    def _insists(self, row: Position, sight: Sight) -> bool:
+        """Whether an older row that contradicts what is known has been shown often and long enough to be believed."""
+        old = self.known.get(row.side)
+        missed = self.doubts.get(f"position:{row.side}")
+        if missed is not None and not missed.proven:
+            self.doubts[missed.key] = replace(missed, reads=0)  # it is there, in whatever state
+        if old is not None and (row.size, row.entry_price) == (old.size, old.entry_price):
+            return False
+        key = f"position:{row.side}{_OLDER}"
+        doubt = self._doubt(key, sight.as_of_ms)
+        lasted_ms = doubt.last_at_ms - doubt.first_at_ms
+        if doubt.reads < _READS_INSISTING or lasted_ms < self._rules.visibility_grace_ms:
+            return False
+        del self.doubts[key]
+        return True
+
     def _row(self, row: Position, sight: Sight) -> None:
         old = self.known.get(row.side)
-        others_ms = 0 if row.hedged else max((known.updated_at_ms for known in self.known.values()), default=0)
-        newest_ms = max(self.closed_at_ms, others_ms)
-        if row.updated_at_ms and row.updated_at_ms < (old.updated_at_ms if old else newest_ms):
-            return  # an answer from before what is known
-        if old is None and row.updated_at_ms and row.updated_at_ms == self.closed_at_ms:
-            return
-        other = next((known for known in self.known.values() if known.side != row.side), None)
+        self.doubts.pop(f"position:{row.side}{_OLDER}", None)
+        doubt = self.doubts.get(f"position:{row.side}")
+        if doubt is not None and old is not None and doubt.proven and row.updated_at_ms > old.updated_at_ms:
+            if row.updated_at_ms <= doubt.over_at_ms:
+                return  # from before the proven end
+            self._close(doubt, old)
+            old = None
         self.doubts.pop(f"position:{row.side}", None)
+        other = next((known for known in self.known.values() if known.side != row.side), None)
         if old is None and other is not None and not row.hedged:
             self.doubts.pop(f"position:{other.side}", None)
             del self.known[other.side]
@@ -139,36 +193,41 @@ class _PositionsPass:
 
     def _zero(self, row: Position, sight: Sight) -> None:
         """A row of size zero, newer than the position, is itself the proof that it closed."""
-        for side, position in list(self.known.items()):
+        for side, position in self.known.items():
             if row.updated_at_ms > position.updated_at_ms and (not row.hedged or side == row.side):
-                doubt = self.doubts.get(f"position:{side}")
-                self.doubts[f"position:{side}"] = replace(
-                    doubt or Doubt(f"position:{side}", sight.as_of_ms, sight.as_of_ms, 1), proven="positions")
+                key = f"position:{side}"
+                doubt = self.doubts.get(key) or Doubt(key, sight.as_of_ms, sight.as_of_ms, 1)
+                self.doubts[key] = replace(doubt, proven="positions", over_at_ms=row.updated_at_ms)
 
-    def _doubt(self, position: Position, as_of_ms: int) -> None:
-        key = f"position:{position.side}"
+    def _doubt(self, key: str, as_of_ms: int) -> Doubt:
+        """One more complete reading that speaks against what is known; one of the same instant is the same reading."""
         doubt = self.doubts.get(key)
         if doubt is None:
             self.doubts[key] = Doubt(key, as_of_ms, as_of_ms, 1)
-        elif as_of_ms >= doubt.last_at_ms + self._rules.confirm_gap_ms:
+        elif as_of_ms >= doubt.last_at_ms + max(self._rules.confirm_gap_ms, 1):
             self.doubts[key] = replace(doubt, last_at_ms=as_of_ms, reads=doubt.reads + 1)
+        return self.doubts[key]
 
     def _resolve(self, doubt: Doubt, position: Position) -> None:
-        closing = self._closing_fills(position)
-        gone = sum((Decimal(fill.size) for fill in closing), ZERO)
-        fills_read = self._evidence.fills_since_ms is not None
-        proven = doubt.proven
-        if not proven and gone >= Decimal(position.size):
-            proven = "fills"
-        if not proven and doubt.reads >= (_READS_AGAINST_FILLS if fills_read and not closing else _READS_ENOUGH):
-            proven = "positions"
-        if not proven:
+        closing = self._evidence.closing(position)
+        if not doubt.proven and closing and self._evidence.nets_out(position):
+            last_at_ms = max(doubt.last_at_ms, self._evidence.fills_as_of_ms)
+            doubt = replace(doubt, last_at_ms=last_at_ms, proven="fills", over_at_ms=closing[-1].at_ms)
+        if not doubt.proven and self._missed_enough(doubt, position, closing):
+            doubt = replace(doubt, proven="positions", over_at_ms=closing[-1].at_ms if closing else 0)
+        if not doubt.proven:
             self.doubts[doubt.key] = replace(doubt, asked=doubt.asked + 1)
             self._ask(doubt, position)
-            return
-        if self._asks_for_cause(replace(doubt, proven=proven), position, closing):
-            return
-        self._close(doubt, position, closing)
+        elif not self._asks_for_cause(doubt, position, closing):
+            self._close(doubt, position)
+
+    def _missed_enough(self, doubt: Doubt, position: Position, closing: list[Fill]) -> bool:
+        """Whether enough complete readings left it out; more are needed where its fills know of no close."""
+        if closing or self._evidence.fills_since_ms is None:
+            return doubt.reads >= _READS_ENOUGH
+        # A list that lags behind leaves out what is young: against the fills only readings after the grace count.
+        seasoned = doubt.last_at_ms >= position.updated_at_ms + self._rules.visibility_grace_ms
+        return seasoned and doubt.reads >= _READS_AGAINST_FILLS
 
     def _asks_for_cause(self, doubt: Doubt, position: Position, closing: list[Fill]) -> bool:
         """It is closed; whose order closed it (ours, a hand, the exchange) is a question or two away."""
@@ -178,7 +237,7 @@ class _PositionsPass:
         if self._evidence.fills_since_ms is None or closing:
             wanted.append(Call(Surface.FILLS, position.symbol, since_ms=position.updated_at_ms))
         if closing:
-            last = max(closing, key=_when)
+            last = closing[-1]
             if last.order_id in self._evidence.rows or last.order_id in self._evidence.not_found:
                 return False
             wanted.append(Call(Surface.ORDER, position.symbol, order_id=last.order_id))
@@ -188,30 +247,28 @@ class _PositionsPass:
         self.questions.extend(Question(call, self._now_ms) for call in wanted)
         return True
 
-    def _close(self, doubt: Doubt, position: Position, closing: list[Fill]) -> None:
-        last = max(closing, key=_when, default=None)
+    def _close(self, doubt: Doubt, position: Position) -> None:
+        closing = self._evidence.closing(position)
+        at_ms = doubt.over_at_ms or (closing[-1].at_ms if closing else 0)
         del self.doubts[doubt.key]
         del self.known[position.side]
-        at_ms = last.at_ms if last is not None else 0
-        self.closed_at_ms = max(self.closed_at_ms, at_ms, position.updated_at_ms)
+        self.closed[position.side] = replace(position, updated_at_ms=max(at_ms, position.updated_at_ms))
         orders = sorted({fill.order_id for fill in closing} | set(self._filled_orders))
-        surfaces = ["positions", "fills"] if closing else ["positions"]
+        by_fills = bool(closing) or doubt.proven == "fills"
         self.findings.append(Finding(
             "position_closed", doubt.key, self._cause("position_closed", orders), position, None,
-            {"surfaces": surfaces, "orders": orders, "trades": [fill.id for fill in closing], "reads": doubt.reads},
+            {"surfaces": ["positions", "fills"] if by_fills else ["positions"], "orders": orders,
+             "trades": [fill.id for fill in closing], "reads": doubt.reads},
             at_ms, max(doubt.last_at_ms, self._evidence.fills_as_of_ms if closing else 0)))
 
-    def _closing_fills(self, position: Position) -> list[Fill]:
-        closing_side = "sell" if position.side == "long" else "buy"
-        return [fill for fill in self._evidence.fills.values()
-                if fill.side == closing_side and fill.at_ms > position.updated_at_ms]
-
-    def _ask(self, doubt: Doubt, position: Position) -> None:
+    def _ask(self, doubt: Doubt, position: Position | None = None) -> None:
         retry_ms = min(self._rules.doubt_retry_ms << min(max(doubt.asked - 1, 0), 10), self._rules.retry_max_ms)
         soon_ms = doubt.last_at_ms + self._rules.confirm_gap_ms
         at_ms = max(soon_ms, self._now_ms + retry_ms if doubt.asked else 0)
         self.questions.append(Question(Call(Surface.POSITIONS), at_ms))
-        self.questions.append(Question(Call(Surface.FILLS, position.symbol, since_ms=position.updated_at_ms), at_ms))
+        if position is not None:
+            since_ms = position.updated_at_ms
+            self.questions.append(Question(Call(Surface.FILLS, position.symbol, since_ms=since_ms), at_ms))
 
     def _find(self, kind: str, before: Position | None, after: Position, sight: Sight) -> None:
         orders = list(self._filled_orders)
@@ -238,10 +295,6 @@ class _PositionsPass:
 
     def _is_robots(self, row: Order) -> bool:
         return any(row.client_id.startswith(prefix) for prefix in self._rules.prefixes if prefix)
-
-
-def _when(fill: Fill) -> tuple[int, str]:
-    return fill.at_ms, fill.id
 
 
 def _merged(questions: Sequence[Question]) -> tuple[Question, ...]:

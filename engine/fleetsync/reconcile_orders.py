@@ -4,68 +4,25 @@ What counts as what:
 - a row in a list or a single-order answer is positive evidence, unless it is older than what is known;
 - an order that a complete list leaves out is doubted and asked for by id;
 - "not found" is no end within the visibility grace, nor without its fills: exchanges answer so just after a create;
+- a status that ends an order is the last word on it, whatever instants came with it; the larger filled part is kept;
+- an ended order comes back only by an open row that its end does not explain: newer, and filled no less;
 - beyond the exchange's retention the end is `unknown`, and the filled part is kept.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
 from fleetsync.book import Announcement, Book, Doubt, Finding, Question, Rules, Sight
+from fleetsync.evidence import Evidence, is_liquidation
 from fleetsync.messages import Call
-from fleetsync.model import Fill, Order, Surface
+from fleetsync.model import Order, Surface
 from fleetsync.units import ZERO, canonical
 
 _ENDED_KEPT = 32  # ended orders remembered a book
 _NOT_FOUND_ENOUGH = 3  # answers "not found", after the grace, that end an order as `unknown`
 _LISTS_ENOUGH = 2  # complete lists without it, likewise
-_LIQUIDATION_PREFIXES = ("autoclose-", "adl_autoclose", "settlement_autoclose-")
-# Binance USD-M client ids of liquidation, auto-deleveraging and delivery orders (its user data stream documentation)
-
-
-@dataclass(slots=True)
-class Evidence:
-    """Everything in a snapshot that speaks of single orders or executions, and what a pass has found so far."""
-
-    rows: dict[str, Order] = field(default_factory=dict)
-    not_found: dict[str, int] = field(default_factory=dict)  # order id or client id -> as_of
-    fills: dict[str, Fill] = field(default_factory=dict)
-    fills_since_ms: int | None = None  # fills are complete from this instant on; None: not read
-    fills_as_of_ms: int = 0
-
-    @classmethod
-    def of(cls, symbol: str, sights: Sequence[Sight]) -> "Evidence":
-        """Collect the evidence on one symbol."""
-        evidence = cls()
-        for sight in sights:
-            if sight.surface is Surface.ORDER:
-                if sight.not_found:
-                    evidence.not_found[sight.order_id or sight.client_id] = sight.as_of_ms
-                for row in sight.rows:
-                    if isinstance(row, Order) and row.symbol == symbol:
-                        evidence.rows[row.id] = row
-            elif sight.surface is Surface.FILLS:
-                for fill in sight.rows:
-                    if isinstance(fill, Fill) and fill.symbol == symbol:
-                        evidence.fills[fill.id] = fill
-                if sight.complete:
-                    known = evidence.fills_since_ms
-                    evidence.fills_since_ms = sight.since_ms if known is None else min(known, sight.since_ms)
-                    evidence.fills_as_of_ms = max(evidence.fills_as_of_ms, sight.as_of_ms)
-        return evidence
-
-    def filled_by(self, order: Order) -> tuple[Decimal, tuple[str, ...]]:
-        """How much of an order its executions prove, each counted once, and their ids; 0 if they miss its start."""
-        if self.fills_since_ms is None or self.fills_since_ms > order.created_at_ms:
-            return ZERO, ()
-        fills = [fill for fill in self.fills.values() if fill.order_id == order.id]
-        return sum((Decimal(fill.size) for fill in fills), ZERO), tuple(sorted(fill.id for fill in fills))
-
-
-def is_liquidation(order: Order) -> bool:
-    """Whether the exchange itself placed this order to close a position."""
-    return order.client_id.startswith(_LIQUIDATION_PREFIXES)
 
 
 class OrdersPass:
@@ -88,9 +45,8 @@ class OrdersPass:
         lists = (sight for sight in sights if sight.surface in {Surface.ORDERS, Surface.CONDITIONAL})
         for sight in sorted(lists, key=lambda sight: sight.as_of_ms):
             self._list(sight)
-        answered_at_ms = max((s.as_of_ms for s in sights if s.surface is Surface.ORDER), default=self._now_ms)
         for row in self._evidence.rows.values():
-            self._row(row, Surface.ORDER, answered_at_ms)
+            self._row(row, Surface.ORDER, self._evidence.seen_at_ms[row.id])
         for key in list(self.doubts):
             self._resolve(self.doubts[key])
 
@@ -121,20 +77,19 @@ class OrdersPass:
         old = self.known.get(row.id)
         if old is None:
             over = self.ended.get(row.id)
-            if over is not None and (row.status != "open" or row.updated_at_ms <= over.updated_at_ms):
-                return  # an answer from before its end
-            self._new(row, surface, as_of_ms)
+            if over is None or _comes_back(row, over):
+                self._new(row, surface, as_of_ms)
             return
-        filled, before = Decimal(row.filled), Decimal(old.filled)
-        if row.updated_at_ms < old.updated_at_ms or filled < before:
-            return  # older than what is known; still, it is there
         if row.status != "open":
             self._end(old, row, surface, as_of_ms)
             return
+        filled, before = Decimal(row.filled), Decimal(old.filled)
+        if 0 < row.updated_at_ms < old.updated_at_ms or filled < before:
+            return  # older than what is known; still, it is there
         doubt = self.doubts.get(f"order:{row.id}")
         if doubt is not None and as_of_ms >= doubt.last_at_ms:
             del self.doubts[doubt.key]
-        if (row.filled, row.size, row.price) != (old.filled, old.size, old.price):
+        if _terms(row) != _terms(old):
             kind = "order_filled" if filled > before else "order_updated"
             cause = "fill" if filled > before else self._cause(row)
             self._find(kind, cause, old, row, {"surfaces": [surface.value], "orders": [row.id]}, as_of_ms)
@@ -144,6 +99,7 @@ class OrdersPass:
         evidence = {"surfaces": [surface.value], "orders": [row.id]}
         if row.status == "open":
             self.known[row.id] = row
+            self.ended.pop(row.id, None)
             self._find("order_opened", self._cause(row), None, row, evidence, as_of_ms)
         else:  # it began and ended between two readings, and somebody asked for it by name
             self.ended[row.id] = row
@@ -151,8 +107,9 @@ class OrdersPass:
 
     def _end(self, old: Order, row: Order, surface: Surface, as_of_ms: int) -> None:
         total, trades = self._evidence.filled_by(row)
-        if total > Decimal(row.filled):
-            row = replace(row, filled=canonical(min(total, Decimal(row.size))))
+        most = max(min(total, Decimal(row.size)), Decimal(old.filled))
+        if most > Decimal(row.filled):
+            row = replace(row, filled=canonical(most))
         evidence = {"surfaces": [surface.value], "orders": [row.id], "trades": list(trades)}
         cause = "fill" if row.status == "closed" else self._cause(row)
         self._finish(old, row, cause, evidence, as_of_ms)
@@ -180,23 +137,34 @@ class OrdersPass:
         total, trades = self._evidence.filled_by(order)
         evidence: dict[str, Any] = {"surfaces": ["fills"], "orders": [order.id], "trades": list(trades),
                                     "reads": doubt.reads}
-        if total >= Decimal(order.size) > ZERO:
-            self._finish(order, replace(order, status="closed", filled=order.size), "fill", evidence,
-                         self._evidence.fills_as_of_ms)
+        not_found_at_ms = self._evidence.not_found.get(order.id) or 0
+        if not_found_at_ms > max(doubt.first_at_ms, doubt.not_found_at_ms):
+            doubt = replace(doubt, asked=doubt.asked + 1, not_found_at_ms=not_found_at_ms)
+        # Fills end it only when its own status is out of reach: its size may have been amended since it was read.
+        if doubt.not_found_at_ms and total >= Decimal(order.size) > ZERO:
+            last_at_ms = max(self._evidence.fills[trade].at_ms for trade in trades)
+            last_at_ms = max(last_at_ms, order.updated_at_ms)
+            self._finish(order, replace(order, status="closed", filled=order.size, updated_at_ms=last_at_ms), "fill",
+                         evidence, self._evidence.fills_as_of_ms)
             return
-        asked = doubt.asked
-        if (self._evidence.not_found.get(order.id) or 0) > doubt.first_at_ms:
-            asked += 1
-            doubt = self.doubts[doubt.key] = replace(doubt, asked=asked)
-            fills_read = self._evidence.fills_since_ms is not None
-            if fills_read and self._beyond_knowing(order, doubt):
-                filled = canonical(max(total, Decimal(order.filled)))
-                evidence["surfaces"] = ["orders", "order", "fills"]
-                past = self._now_ms - order.created_at_ms > self._rules.order_retention_ms
-                self._finish(order, replace(order, status="unknown", filled=filled),
-                             "retention" if past else "external", evidence, self._evidence.fills_as_of_ms)
-                return
-        self._ask(order, asked)
+        if total > Decimal(order.filled):
+            order = self._grow(order, canonical(total), evidence)
+        doubt = replace(doubt, fills_read=doubt.fills_read or self._evidence.reaches(order.created_at_ms))
+        self.doubts[doubt.key] = doubt
+        if doubt.fills_read and doubt.not_found_at_ms and self._beyond_knowing(order, doubt):
+            evidence["surfaces"] = ["orders", "order", "fills"]
+            past = self._now_ms - order.created_at_ms > self._rules.order_retention_ms
+            self._finish(order, replace(order, status="unknown"), "retention" if past else "external", evidence,
+                         max(not_found_at_ms, self._evidence.fills_as_of_ms, doubt.last_at_ms))
+            return
+        self._ask(order, doubt.asked)
+
+    def _grow(self, order: Order, filled: str, evidence: dict[str, Any]) -> Order:
+        """Executions prove a larger filled part than the order's rows have shown so far: it is kept, come what may."""
+        grown = replace(order, filled=filled)
+        self._find("order_filled", "fill", order, grown, evidence, self._evidence.fills_as_of_ms)
+        self.known[order.id] = grown
+        return grown
 
     def _beyond_knowing(self, order: Order, doubt: Doubt) -> bool:
         age_ms = self._now_ms - order.created_at_ms
@@ -236,6 +204,20 @@ def _announces(announcement: Announcement, row: Order) -> bool:
     if announcement.order_id or announcement.client_id:
         return row.id == announcement.order_id or bool(row.client_id and row.client_id == announcement.client_id)
     return announcement.kind != "suspect"
+
+
+def _terms(order: Order) -> tuple[str, str, str, bool]:
+    """What a change of an order is a change of."""
+    return order.filled, order.size, order.price, order.conditional
+
+
+def _comes_back(row: Order, over: Order) -> bool:
+    """Whether a row shows that an order rests although it was taken for ended."""
+    if row.status != "open" or Decimal(row.filled) < Decimal(over.filled):
+        return False  # an answer from before its end
+    if row.updated_at_ms == over.updated_at_ms:
+        return over.status == "unknown" or Decimal(row.size) > Decimal(over.size)
+    return row.updated_at_ms > over.updated_at_ms
 
 
 def filled_by_own_orders(findings: Iterable[Finding]) -> list[str]:

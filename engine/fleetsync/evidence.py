@@ -1,0 +1,104 @@
+"""What a snapshot says of single orders and executions, and what follows from executions: part of `reconcile`."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+from fleetsync.book import Sight
+from fleetsync.model import Fill, Order, Position, Surface
+from fleetsync.units import ZERO
+
+_LIQUIDATION_PREFIXES = ("autoclose-", "adl_autoclose", "settlement_autoclose-")
+# Binance USD-M client ids of liquidation, auto-deleveraging and delivery orders (its user data stream documentation)
+
+
+@dataclass(slots=True)
+class Evidence:
+    """Everything in a snapshot that speaks of single orders or executions, and what a pass has found so far."""
+
+    rows: dict[str, Order] = field(default_factory=dict)
+    seen_at_ms: dict[str, int] = field(default_factory=dict)  # as_of of each of the rows
+    not_found: dict[str, int] = field(default_factory=dict)  # order id or client id -> as_of
+    fills: dict[str, Fill] = field(default_factory=dict)
+    fills_since_ms: int | None = None  # fills are complete from this instant on; None: not read
+    fills_as_of_ms: int = 0
+
+    @classmethod
+    def of(cls, symbol: str, sights: Sequence[Sight]) -> "Evidence":
+        """Collect the evidence on one symbol."""
+        evidence = cls()
+        for sight in sorted(sights, key=lambda sight: sight.as_of_ms):
+            if sight.surface is Surface.ORDER:
+                evidence._take_order(symbol, sight)
+            elif sight.surface is Surface.FILLS:
+                evidence._take_fills(symbol, sight)
+        return evidence
+
+    def _take_order(self, symbol: str, sight: Sight) -> None:
+        if sight.not_found:
+            self.not_found[sight.order_id or sight.client_id] = sight.as_of_ms
+        for row in sight.rows:
+            if isinstance(row, Order) and row.symbol == symbol:
+                before = self.rows.get(row.id)
+                if before is None or _progress(row) >= _progress(before):
+                    self.rows[row.id], self.seen_at_ms[row.id] = row, sight.as_of_ms
+
+    def _take_fills(self, symbol: str, sight: Sight) -> None:
+        for fill in sight.rows:
+            if isinstance(fill, Fill) and fill.symbol == symbol:
+                self.fills[fill.id] = fill
+        if sight.complete:
+            # An earlier reading lengthens this one only where it reaches up to its start: between them fills may hide.
+            joins = self.fills_since_ms is not None and sight.since_ms <= self.fills_as_of_ms
+            self.fills_since_ms = min(self.fills_since_ms or 0, sight.since_ms) if joins else sight.since_ms
+            self.fills_as_of_ms = sight.as_of_ms
+
+    def reaches(self, since_ms: int) -> bool:
+        """Whether every fill from an instant on was read."""
+        return self.fills_since_ms is not None and self.fills_since_ms <= since_ms
+
+    def filled_by(self, order: Order) -> tuple[Decimal, tuple[str, ...]]:
+        """How much of an order its executions prove, each counted once, and their ids; 0 if they miss its start."""
+        if not self.reaches(order.created_at_ms):
+            return ZERO, ()
+        fills = [fill for fill in self.fills.values() if fill.order_id == order.id]
+        return sum((Decimal(fill.size) for fill in fills), ZERO), tuple(sorted(fill.id for fill in fills))
+
+    def closing(self, position: Position) -> list[Fill]:
+        """Executions against a position since its last move, in their order, up to the one that nets it out."""
+        left, closing = Decimal(position.size), list[Fill]()
+        for fill in _in_order(self.fills.values()):
+            if fill.at_ms <= position.updated_at_ms:
+                continue
+            if (fill.side == "sell") is (position.side == "long"):
+                closing.append(fill)
+                left -= Decimal(fill.size)
+                if left <= ZERO:
+                    break
+            elif not position.hedged:
+                left += Decimal(fill.size)
+        return closing
+
+    def nets_out(self, position: Position) -> bool:
+        """Whether the fills since a position's last move are all known, and leave nothing of it in the end."""
+        since_ms = self.fills_since_ms
+        if position.hedged or not position.updated_at_ms or since_ms is None or since_ms > position.updated_at_ms:
+            return False
+        moves = [Decimal(fill.size) if (fill.side == "buy") is (position.side == "long") else -Decimal(fill.size)
+                 for fill in self.fills.values() if fill.at_ms > position.updated_at_ms]
+        return Decimal(position.size) + sum(moves, ZERO) <= ZERO
+
+
+def is_liquidation(order: Order) -> bool:
+    """Whether the exchange itself placed this order to close a position."""
+    return order.client_id.startswith(_LIQUIDATION_PREFIXES)
+
+
+def _in_order(fills: Iterable[Fill]) -> list[Fill]:
+    """Executions in the exchange's order."""
+    return sorted(fills, key=lambda fill: (fill.at_ms, len(fill.id), fill.id))
+
+
+def _progress(order: Order) -> tuple[bool, Decimal, int]:
+    """Grows over an order's life: of two rows of one order, the one further on is the newer."""
+    return order.status != "open", Decimal(order.filled), order.updated_at_ms
