@@ -13,6 +13,7 @@ from typing import Self
 
 from fleetsync.clock import SystemClock
 from fleetsync.engine import Engine
+from fleetsync.errors import ConfigError
 from fleetsync.model import Account, Robot, Secret
 from fleetsync.ports import ExchangeSpec
 from fleetsync_adapters.demo_driver import Driven, Driver
@@ -25,7 +26,7 @@ from fleetsync_adapters.tariffs import load_tariff
 EXCHANGE = "binanceusdm"
 HOLDING_SHARE = 0.2
 _MARKETS = 600
-_TRADED = 60  # of the markets: those that people know
+_TRADED = 60  # of the markets: those that people know; more where an account has more robots
 _OPENING_AT_ONCE = 5
 _FOREVER_MS = 24 * 3_600_000  # a demo without an end repeats no deed for a day
 
@@ -43,11 +44,19 @@ class Demo:
     """A paper exchange, a fleet on it and the robots' life; use it as an async context manager."""
 
     def __init__(self, size: DemoSize) -> None:
-        """Nothing is started before the context is entered."""
+        """Nothing is started before the context is entered.
+
+        Raises:
+            ConfigError: so many robots do not fit on so few accounts.
+        """
         self._seed = size.seed
         self.paper = PaperProcess(seed=size.seed, accounts=size.accounts, markets=_MARKETS)
-        symbols = [market.symbol for market in Markets(size.seed, _MARKETS).all[:_TRADED]]
-        drawn, robots = synthetic_fleet(size.robots, HOLDING_SHARE, size.accounts, EXCHANGE, symbols, size.seed)
+        symbols = [market.symbol for market in Markets(size.seed, _MARKETS).all]
+        traded = symbols[:max(_TRADED, -(-size.robots // size.accounts))]
+        try:
+            drawn, robots = synthetic_fleet(size.robots, HOLDING_SHARE, size.accounts, EXCHANGE, traded, size.seed)
+        except ValueError as error:
+            raise ConfigError(f"no such demo: {error}", hint="give it more --accounts or fewer --robots") from error
         keys = {account.id: key for account, key in zip(drawn, self.paper.keys(), strict=True)}
         self.accounts = [Account(one.id, one.exchange, Secret(keys[one.id].api_key), Secret(keys[one.id].secret))
                          for one in drawn]

@@ -10,11 +10,10 @@ from fleetsync.config import Settings
 from fleetsync.errors import ConfigError
 from fleetsync.model import Account, Robot
 from fleetsync.ports import ExchangeSpec
+from fleetsync_adapters.cli.commands import DEFAULT_DB
 from fleetsync_adapters.fleet_exchanges import ExchangeConfig
 from fleetsync_adapters.fleet_file import load_fleet
 from fleetsync_adapters.tariffs import load_tariff
-
-DEFAULT_DB = "fleetsync.duckdb"
 
 
 @dataclass(frozen=True, slots=True)

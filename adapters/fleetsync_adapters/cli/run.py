@@ -150,6 +150,7 @@ class _Run:
         status = engine.status()
         ages_ms = {phase: ages.summary() for phase, ages in engine.ages.by_phase.items()}
         urgent_ms = engine.ages.urgent.summary()
+        kept_in_sync = status.calls * MINUTE_MS / max(status.at_ms - started_ms, 1)
         (mismatches, compared), _ = await asyncio.gather(self._compare(engine, assembly, witness), serving.stop())
         await _cancelled(following)
         await self._feed.catch_up(engine)
@@ -163,6 +164,7 @@ class _Run:
             ages_ms=ages_ms, urgent_ms=urgent_ms, by_kind=dict(self._feed.by_kind),
             by_cause=dict(self._feed.by_cause), mismatches=mismatches, compared=compared,
             exchange=await _seen_by(witness), driven=self._demo.driven if self._demo else None,
+            kept_in_sync_per_minute=kept_in_sync,
             holding=len(self._demo.holding) if self._demo else status.phases["holding"] + status.phases["working"],
         )
 

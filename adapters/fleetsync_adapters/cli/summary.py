@@ -28,6 +28,7 @@ class Result:
     by_kind: Mapping[str, int] = field(default_factory=dict)
     by_cause: Mapping[str, int] = field(default_factory=dict)
     holding: int = 0  # robots that hold or work, as the original plan would count them
+    kept_in_sync_per_minute: float = 0.0  # calls, without those of the last sync, which only proves the run
     mismatches: int | None = None
     compared: str = ""  # why robots were not compared, where they were not
     exchange: Mapping[str, int] | None = None
@@ -110,8 +111,8 @@ class Result:
                f"holding within {_PLAN_HOLDING_S} s, flat within {_PLAN_FLAT_S} s")
         ages = "; ".join(f"{phase} p99 {_seconds(self.ages_ms[phase]['p99'])}" for phase in ("holding", "flat"))
         urgent = self.urgent_ms["p50"]
-        told = "" if urgent is None else f"; events within {_seconds(self.urgent_ms['p99'])}"
-        yield "fleetsync", f"{self.calls_per_minute:g}", f"{ages}{told}"
+        told = "" if urgent is None else f"; {self.status.events} events, p99 {_seconds(self.urgent_ms['p99'])}"
+        yield "fleetsync", f"{self.kept_in_sync_per_minute:.0f}", f"{ages}{told}"
 
     def plan_note(self) -> str:
         """Where the plan's own figures differ from its own intervals."""
