@@ -22,8 +22,8 @@ class Doubt:
     asked: int = 0  # answers to its questions that proved nothing
     proven: str = ""  # for a position: what has proven the end already, while its cause is being looked up ...
     over_at_ms: int = 0  # ... and the exchange's instant of that end; 0 where unknown
-    not_found_at_ms: int = 0  # for an order: as_of of the last answer "not found" that was counted ...
-    fills_read: bool = False  # ... and whether its fills were read to the end since
+    not_found_at_ms: int = 0  # for an order: as_of of the last answer "not found" that was counted
+    fills_read: bool = False  # its fills were read to the end since, and did not end it
 
 
 @dataclass(frozen=True, slots=True)

@@ -210,10 +210,12 @@ class _PositionsPass:
 
     def _resolve(self, doubt: Doubt, position: Position) -> None:
         closing = self._evidence.closing(position)
+        if self._evidence.fills_since_ms is not None:
+            doubt = replace(doubt, fills_read=not closing)
         if not doubt.proven and closing and self._evidence.nets_out(position):
             last_at_ms = max(doubt.last_at_ms, self._evidence.fills_as_of_ms)
             doubt = replace(doubt, last_at_ms=last_at_ms, proven="fills", over_at_ms=closing[-1].at_ms)
-        if not doubt.proven and self._missed_enough(doubt, position, closing):
+        if not doubt.proven and self._missed_enough(doubt, position):
             doubt = replace(doubt, proven="positions", over_at_ms=closing[-1].at_ms if closing else 0)
         if not doubt.proven:
             self.doubts[doubt.key] = replace(doubt, asked=doubt.asked + 1)
@@ -221,9 +223,9 @@ class _PositionsPass:
         elif not self._asks_for_cause(doubt, position, closing):
             self._close(doubt, position)
 
-    def _missed_enough(self, doubt: Doubt, position: Position, closing: list[Fill]) -> bool:
+    def _missed_enough(self, doubt: Doubt, position: Position) -> bool:
         """Whether enough complete readings left it out; more are needed where its fills know of no close."""
-        if closing or self._evidence.fills_since_ms is None:
+        if not doubt.fills_read:
             return doubt.reads >= _READS_ENOUGH
         # A list that lags behind leaves out what is young: against the fills only readings after the grace count.
         seasoned = doubt.last_at_ms >= position.updated_at_ms + self._rules.visibility_grace_ms

@@ -21,7 +21,7 @@ RETENTION_MS = 60_000
 RULES = Rules(confirm_gap_ms=250, visibility_grace_ms=4_000, doubt_retry_ms=500, retry_max_ms=4_000,
               order_retention_ms=RETENTION_MS, prefixes=("bot-",))
 _LAG_MS = 1_500  # how far behind a surface may be
-_OPENINGS = {("buy", "long"), ("sell", "short")}
+_LATEST_MS = 6_000  # how late an answer may come: after a false list, one true one is there before the next false one
 
 
 @dataclass
@@ -145,6 +145,7 @@ class Reader:
         self._post: list[_Post] = []
         self._posted = 0
         self._bad: dict[Surface, int] = {}  # lists that were false, and since when: the next whole one taken is true
+        self._was_bad: dict[Surface, int] = {}
         self._true: set[tuple[Surface, int]] = set()
 
     def poll(self) -> None:
@@ -172,7 +173,7 @@ class Reader:
         rng, now_ms = self._rng, self.truth.now_ms
         delays = [0] if not self.faulty or rng.random() < 0.7 else [rng.randint(0, 4_000)]
         if self.faulty and rng.random() < 0.15:
-            delays.append(rng.randint(0, 6_000))
+            delays.append(rng.randint(0, _LATEST_MS))
         for delay_ms in delays:
             self._posted += 1
             self._post.append(_Post(now_ms + delay_ms, self._posted, sights))
@@ -210,9 +211,11 @@ class Reader:
         is_list = call.surface in {Surface.POSITIONS, Surface.ORDERS, Surface.CONDITIONAL}
         lag_ms = 0
         last_bad_ms = self._bad.get(call.surface, -1)
-        may_be_bad = last_bad_ms < 0 or 0 < now_ms - last_bad_ms < RULES.confirm_gap_ms
+        may_be_bad = (now_ms - self._was_bad.get(call.surface, 0) > _LATEST_MS if last_bad_ms < 0
+                      else 0 < now_ms - last_bad_ms < RULES.confirm_gap_ms)
         if is_list and draw < 0.25 and may_be_bad:
-            self._bad[call.surface] = now_ms if last_bad_ms < 0 else last_bad_ms
+            self._bad.setdefault(call.surface, now_ms)
+            self._was_bad[call.surface] = now_ms
             if draw < 0.17:
                 return Sight(call.surface, now_ms, complete=True)  # empty, and it is not true
             lag_ms = rng.randint(1, _LAG_MS)

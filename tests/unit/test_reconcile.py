@@ -154,6 +154,14 @@ def test_fills_that_know_of_no_close_ask_for_a_third_reading_after_the_grace() -
     assert kinds(result.findings) == ["position_closed"]
 
 
+def test_fills_that_know_of_no_close_are_not_forgotten_by_the_next_snapshot() -> None:
+    known = _see(book(position()), positions(1000), fills(1000, since_ms=500)).book
+    for as_of_ms in (1300, 1600, 1900):
+        result = _see(known, positions(as_of_ms))
+        assert result.book.doubts[0].proven == ""
+        known = result.book
+
+
 def test_an_older_row_never_overwrites_a_newer_one() -> None:
     known = book(position("2", at_ms=700))
     result = _see(known, positions(1000, position("1", at_ms=600)))
