@@ -83,7 +83,7 @@ class Roster:
     def serves(self, worker: int, route: Route) -> bool:
         """Whether the worker can take a sync on that route now."""
         crewed = self._workers[worker]
-        return crewed.pid > 0 and crewed.opened.get(route.name, False) and crewed.in_flight < self._in_flight_max
+        return crewed.in_flight < self._in_flight_max and crewed.pid > 0 and crewed.opened.get(route.name, False)
 
     def started(self, worker: int) -> None:
         """A sync was handed to the worker."""
@@ -98,6 +98,14 @@ class Roster:
         """The account waits for its worker."""
         _, before_ms = self._workers[state.worker].stalled.get(state.index, (state, key_ms))
         self._workers[state.worker].stalled[state.index] = state, min(key_ms, before_ms)
+
+    def stalled(self, worker: int) -> bool:
+        """Whether accounts wait for this worker."""
+        return bool(self._workers[worker].stalled)
+
+    def waits(self, state: AccountState) -> bool:
+        """Whether this account waits for its worker."""
+        return state.index in self._workers[state.worker].stalled
 
     def unstall(self, worker: int) -> list[tuple[AccountState, int]]:
         """Take out the accounts that wait for this worker, as many as it can take now."""
