@@ -25,7 +25,7 @@ from fleetsync.messages import (
     WorkerLost,
     WorkerUp,
 )
-from fleetsync.model import Fault, Surface
+from fleetsync.model import Account, Fault, Surface
 from fleetsync.units import SECOND_MS
 from fleetsync_adapters.paper.direct import PaperDirect, asyncio_sleep_ms
 
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 NEVER_MS = 1 << 62
 _RESPAWN_MS = 500  # a replacement waits this long before it starts
+_LATE_MAX_MS = 40_000  # a report that a fault holds back
 
 
 class _Job:
@@ -89,6 +90,12 @@ class SimWorker:
         elif isinstance(message, RemoveAccount):
             self._accounts.pop(message.account, None)
 
+    def introduce_again(self, account: Account) -> None:
+        """Look an account's key up again."""
+        exchange = self._exchanges.get(account.egress)
+        if exchange is not None and account.id in self._accounts:
+            exchange.add_account(account)
+
     def hang(self, until_ms: int) -> None:
         """Stop until then, in the middle of whatever it is doing."""
         self.hung_from_ms, self.hung_until_ms = self._world.now_ms, until_ms
@@ -134,7 +141,8 @@ class SimWorker:
         if self.hung_from_ms <= send_at_ms < self.hung_until_ms:
             self._expire(job, place, call, self.hung_until_ms)
             return
-        latency_ms, answer, requests = world.net.ask(exchange, job.egress, job.account, call, send_at_ms, full=job.full)
+        latency_ms, answer, requests = world.net.ask(exchange, job.sync_id, job.egress, job.account, call,
+                                                         send_at_ms, full=job.full)
         back_at_ms = now_ms + latency_ms + world.draw(self._rng, world.setup.lags.down_ms)
         limit_ms = world.setup.settings.call_timeout_ms * call.pages
         if back_at_ms > send_at_ms + limit_ms:
@@ -169,7 +177,7 @@ class SimWorker:
             return
         exchange = PaperDirect(world.venue, now_ms=world.exchange_ms, sleep_ms=asyncio_sleep_ms,
                                ip=job.egress or "direct", call_timeout_ms=world.setup.settings.call_timeout_ms)
-        latency_ms, answer, requests = world.net.load(exchange, job.egress, at_ms)
+        latency_ms, answer, requests = world.net.load(exchange, job.sync_id, job.egress, at_ms)
         back_at_ms = at_ms + latency_ms + world.draw(self._rng, world.setup.lags.down_ms)
         done = SyncDone(job.sync_id, (answer,), requests)
         world.at(back_at_ms, self._opened, (exchange, job.egress, done))
@@ -283,6 +291,25 @@ class SimCrew:
             process.up = True
             self._deliver(process, WorkerUp(process.index, process.pid))
 
+    def forget_seats(self, account: Account) -> None:
+        """Whatever a worker's client knew of an account, it is a stranger to the exchange now."""
+        for process in self.workers:
+            if process is not None:
+                process.introduce_again(account)
+
     def _deliver(self, process: SimWorker, message: Any) -> None:
+        chaos = self._world.chaos
+        if self.ended:
+            return
+        if chaos is not None and chaos.spoil_message and isinstance(message, SyncDone):
+            how, chaos.spoil_message = chaos.spoil_message, ""
+            if how == "lost":
+                return
+            self._world.after(self._rng.randint(1, _LATE_MAX_MS), self._deliver_late, message)
+            if how == "late":
+                return
+        self._world.deliver(message)
+
+    def _deliver_late(self, message: Any) -> None:
         if not self.ended:
             self._world.deliver(message)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from fleetsync.core import Core
 from fleetsync.errors import StoreFailed
 from fleetsync.events import Event, Waiter
-from fleetsync.messages import FromWorker
+from fleetsync.messages import Dispatch, FromWorker, SyncDone
 from fleetsync.model import Robot
 from fleetsync.ports import Batch, Loaded
 from fleetsync.units import MINUTE_MS, SECOND_MS
@@ -46,6 +46,7 @@ class Life:
         self.paused_until_ms = 0
         self.wake_at_ms = now_ms
         self.committing = False
+        self.syncs: dict[int, str] = {}  # those that were not reported: whose they are
         self._world = world
         self._rng: Random = world.rng("life")
         self._messages: list[FromWorker] = []
@@ -95,14 +96,14 @@ class Life:
         self._step()
         if core.commands:
             for worker, command in core.take_commands():
+                if isinstance(command, Dispatch):
+                    self.syncs[command.sync_id] = command.account
                 for hook in hooks.sent:
                     hook(now_ms, worker, command)
                 self.crew.send(worker, command)
                 self._step()
         if core.journal.notices:
             core.journal.take_notices()
-        if core.journal.answered and not core.journal.batch:
-            self._answer(core.journal.take_answered())
         wake_at_ms = core.next_wake_at_ms(now_ms)
         self.wake_at_ms = now_ms + _IDLE_MS if wake_at_ms is None else min(max(wake_at_ms, now_ms + 1),
                                                                            now_ms + _IDLE_MS)
@@ -117,6 +118,8 @@ class Life:
             self.core.receive(message, now_ms)
             for hook in self._world.hooks.received:
                 hook(now_ms, message)
+            if isinstance(message, SyncDone):
+                self.syncs.pop(message.sync_id, None)
             self._step()
 
     def _step(self) -> None:

@@ -27,7 +27,7 @@ class Observer:
     def sent(self, at_ms: int, worker: int, message: ToWorker) -> None:
         """The core gave a command."""
 
-    def requested(self, at_ms: int, egress: str, account: str, call: Call, request: Request) -> None:
+    def requested(self, at_ms: int, sync_id: int, egress: str, account: str, call: Call, request: Request) -> None:
         """The exchange got a request (`at_ms`), which a worker had sent at `request.sent_at_ms`."""
 
     def received(self, at_ms: int, message: FromWorker) -> None:

@@ -16,6 +16,7 @@ from fleetsync.units import SECOND_MS
 from fleetsync_adapters.memory_store import MemoryStore
 from fleetsync_adapters.paper.books import BookAccount
 from fleetsync_adapters.paper.venue import Venue, VenueRules
+from fleetsync_adapters.simulation.chaos import Chaos
 from fleetsync_adapters.simulation.crew import NEVER_MS, SimWorker
 from fleetsync_adapters.simulation.life import Killed, Life
 from fleetsync_adapters.simulation.network import Network
@@ -32,7 +33,7 @@ class World:
 
     Args:
         setup: what it consists of.
-        observers: see `observe.Observer`; also `World.chaos`, made from `setup.faults`, is one's source of `struck`.
+        observers: see `observe.Observer`.
     """
 
     def __init__(self, setup: Setup, observers: Sequence[Observer] = ()) -> None:
@@ -41,10 +42,11 @@ class World:
         self.settings = setup.settings
         self.now_ms = setup.start_at_ms
         self.hooks = Hooks(observers)
-        self.chaos: Any = None
+        self.caps = [(setup.start_at_ms, setup.settings.calls_per_minute)]  # the operator's, since when
         self.commit_slow_ms = 0
         self.skew_ms = 0  # how far the exchange's clock is ahead of ours
         self.steps = 0
+        self.moved: set[str] = set()  # robots whose account or symbol changed: what was asked before is void
         self._queue: list[tuple[int, int, Callable[[Any], None], Any]] = []
         self._number = 0
         self._pid = _FIRST_PID
@@ -63,6 +65,7 @@ class World:
         self.lives = 1
         self.life: Life | None = Life(self, self.store, 1)
         self.trader = Trader(self, self.rng("trade"))
+        self.chaos = Chaos(self) if setup.faults else None
 
     def __repr__(self) -> str:
         passed_s = (self.now_ms - self.setup.start_at_ms) // SECOND_MS
@@ -156,6 +159,51 @@ class World:
         """A number for a new process."""
         self._pid += 1
         return self._pid
+
+    def add_account(self, account: Account) -> None:
+        """One more account, now."""
+        self.open_account(account)
+        if self.life is not None:
+            self.life.core.add_account(self.accounts[account.id], self.now_ms)
+            self.life.wake()
+
+    def add_robot(self, robot: Robot) -> None:
+        """One more robot, now; it trades."""
+        self.robots[robot.id] = robot
+        if self.life is not None:
+            self.life.core.add_robot(robot, self.now_ms)
+            self.life.wake()
+        self.trader.adopt(robot)
+
+    def remove_robot(self, robot_id: str) -> None:
+        """One robot less; what it holds stays where it is."""
+        del self.robots[robot_id]
+        self.moved.add(robot_id)
+        if self.life is not None:
+            self.life.core.remove_robot(robot_id)
+            self.life.wake()
+
+    def resume_account(self, account: Account) -> None:
+        """An account has good keys again."""
+        self.accounts[account.id] = account
+        if self.life is not None:
+            self.life.crew.forget_seats(account)
+            if self.life.core.fleet.account_by_id[account.id].stopped:
+                self.life.core.resume_account(account.id, account, self.now_ms)
+                self.life.wake()
+
+    def forget_seats(self, account_id: str) -> None:
+        """The exchange has dropped an account's key."""
+        if self.life is not None:
+            self.life.crew.forget_seats(self.accounts[account_id])
+
+    def set_calls_per_minute(self, limit: int) -> None:
+        """The operator's cap from now on, for this engine and those after it."""
+        self.settings = self.settings.but(calls_per_minute=limit)
+        self.caps.append((self.now_ms, limit))
+        if self.life is not None:
+            self.life.core.set_calls_per_minute(limit, self.now_ms)
+            self.life.wake()
 
     # -- between the parts
 

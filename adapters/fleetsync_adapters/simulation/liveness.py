@@ -1,0 +1,133 @@
+"""The second phase: the faults have stopped, and within a stated time the engine knows the exchange's books exactly.
+
+The bound is made of what the engine's own settings say: how long an account rests after faults, how often it is probed,
+how long a ban that is still on lasts, and how long a round of the whole fleet takes under the budget.
+"""
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from fleetsync.model import Certainty, Order, Position
+from fleetsync.units import MINUTE_MS, SECOND_MS
+from fleetsync_adapters.paper.holdings import unified_order, unified_position, unified_trigger
+from fleetsync_adapters.paper.views import open_orders, open_triggers, positions
+from fleetsync_adapters.simulation.promises import Promise
+
+if TYPE_CHECKING:
+    from fleetsync_adapters.simulation.world import World
+
+_PROOF_MS = 2 * MINUTE_MS  # a doubt is asked about, at growing distances of up to 30 s, until it is settled
+_START_MS = MINUTE_MS  # an engine and its workers come up again, the slowest of them
+
+
+class Convergence(Promise):
+    """What is known equals what is true, once the faults have stopped and the trading too."""
+
+    name: ClassVar[str] = "convergence"
+    sentence: ClassVar[str] = ("After the faults stop, what is known, what is stored and the exchange's books are equal"
+                              " within the stated time.")
+
+
+def bound_ms(world: "World") -> int:
+    """How long it may take from now on."""
+    settings, life = world.settings, world.life
+    frozen_ms = 0
+    if life is not None:
+        frozen_ms = max((ledger.frozen_until_ms - world.now_ms for ledger in life.core.budget.ledgers()), default=0)
+    tariff = next(iter(world.setup.tariffs.values()))
+    weight_a_round = sum(sum(weight for _, weight in tariff.costs[surface.value].weights)
+                         for surface in tariff.surfaces)
+    calls_a_round = len(tariff.surfaces) * len(world.robots)
+    scarce = max(calls_a_round / settings.calls_per_minute,
+                 weight_a_round * len(world.accounts) / world.setup.limits.weight_per_minute)
+    rounds_ms = 4 * max(int(scarce * MINUTE_MS), settings.flat_ceiling_ms, settings.flat_ms)
+    return max(frozen_ms, 0) + settings.backoff_max_ms + rounds_ms + _PROOF_MS + _START_MS
+
+
+def differences(world: "World") -> list[str]:
+    """Everything in which knowledge, store and truth differ; empty when they agree."""
+    life = world.life
+    if life is None:
+        return ["the engine is not running"]
+    found = []
+    fleet, at_ms = life.core.fleet, world.exchange_ms()
+    for robot in world.robots.values():
+        slot = fleet.slot_of.get(robot.id)
+        if slot is None:
+            found.append(f"{robot.id} is not in the fleet")
+            continue
+        state = fleet.state_of(slot)
+        if slot in fleet.stopped or state.stopped:
+            found.append(f"{robot.id} is stopped: {fleet.stopped.get(slot) or state.stopped}")
+            continue
+        if fleet.certainty(slot) is not Certainty.AGREED:
+            found.append(f"{robot.id} is {fleet.certainty(slot).value}")
+        found.extend(f"{robot.id}: {line}" for line in _book_differences(world, robot.account, robot.symbol, at_ms))
+    return found
+
+
+def _book_differences(world: "World", account: str, symbol: str, at_ms: int) -> list[str]:
+    assert world.life is not None
+    state = world.life.core.fleet.account_by_id[account]
+    book = state.books.get(symbol)
+    held, resting = true_rows(world, account, symbol, at_ms)
+    known_held = {row.side: row for row in book.positions} if book is not None else {}
+    known_resting = {row.id: row for row in book.orders} if book is not None else {}
+    found = [f"position {side}: known {_row(known_held.get(side))}, in truth {_row(held.get(side))}"
+             for side in sorted(held.keys() | known_held.keys()) if held.get(side) != known_held.get(side)]
+    found += [f"order {key}: known {_row(known_resting.get(key))}, in truth {_row(resting.get(key))}"
+              for key in sorted(resting.keys() | known_resting.keys()) if resting.get(key) != known_resting.get(key)]
+    return found
+
+
+def true_rows(world: "World", account: str, symbol: str,
+              at_ms: int) -> tuple[dict[str, Position], dict[str, Order]]:
+    """What the exchange holds: positions by side, resting orders by id (conditional ones where they are synced)."""
+    book, market = world.book_of(account), world.venue.markets.by_symbol[symbol]
+    world.venue.matching.touch(book, at_ms)
+    held = [unified_position(view) for view in positions(book, market) if view.size]
+    resting = [unified_order(view) for view in open_orders(book, market)]
+    if any(route.conditional for route in world.life.core.fleet.routes.values()) if world.life is not None else False:
+        resting += [unified_trigger(trigger) for trigger in open_triggers(book, market)]
+    return {row.side: row for row in held}, {row.id: row for row in resting}
+
+
+def store_differences(world: "World") -> list[str]:
+    """In which rows the store and the core's books differ; equal once everything is committed."""
+    assert world.life is not None
+    loaded = world.store.load()
+    known: dict[Any, Any] = {}
+    for account, state in world.life.core.fleet.account_by_id.items():
+        for symbol, book in state.books.items():
+            known.update({(account, symbol, row.side): row for row in book.positions})
+            known.update({(account, row.id): row for row in book.orders})
+    stored: dict[Any, Any] = {**loaded.positions, **loaded.orders}
+    keys = sorted(known.keys() | stored.keys())
+    return [f"{' '.join(key)}: the store holds {_row(stored.get(key))}, the core {_row(known.get(key))}"
+            for key in keys if known.get(key) != stored.get(key)]
+
+
+def converge(world: "World") -> tuple[int, list[str]]:
+    """Stop the faults and the trading, let time pass; how long it took, and what still differs at the bound."""
+    world.trader.ended = True
+    if world.chaos is not None:
+        world.chaos.end()
+    began_at_ms = world.now_ms
+    end_ms = began_at_ms + bound_ms(world)
+    found = ["nothing was compared"]
+    while world.now_ms < end_ms:
+        world.run(world.now_ms + SECOND_MS)
+        found = differences(world)
+        if not found and world.life is not None and not world.life.committing:
+            found = store_differences(world)
+            if not found:
+                break
+    return world.now_ms - began_at_ms, found
+
+
+def _row(row: Position | Order | None) -> str:
+    if row is None:
+        return "nothing"
+    shown = asdict(row)
+    return " ".join(str(shown[name]) for name in ("side", "size", "filled", "status", "entry_price", "updated_at_ms")
+                    if name in shown)

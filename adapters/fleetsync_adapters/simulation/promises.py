@@ -1,0 +1,68 @@
+"""What the engine promises, each held by a checker that watches a world and names what was broken.
+
+| promise             | file              | checked                                                              |
+|---------------------|-------------------|----------------------------------------------------------------------|
+| `quotas`            | `promises_budget` | with every request, as the exchange receives it                      |
+| `grants`            | `promises_budget` | with every command, report and turn                                  |
+| `one_run`           | `promises_runs`   | with every command and request                                       |
+| `nobody_forgotten`  | `promises_runs`   | each second                                                          |
+| `events_served`     | `promises_events` | with every commit; at the end                                        |
+| `syncs_answered`    | `promises_events` | each second; at the end                                              |
+| `truth`             | `promises_truth`  | with every committed change, against the exchange's own history      |
+| `numbers`           | `promises_state`  | with every committed change                                          |
+| `replay`            | `promises_state`  | with every commit, for the rows it touches; all rows at each crash   |
+| `bounded_memory`    | `promises_state`  | each second                                                          |
+| `convergence`       | `liveness`        | after the faults have stopped                                        |
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from fleetsync_adapters.simulation.observe import Observer
+
+if TYPE_CHECKING:
+    from fleetsync_adapters.simulation.world import World
+
+_BREACHES_MAX = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Breach:
+    """One promise broken at one instant."""
+
+    promise: str
+    at_ms: int
+    text: str
+
+
+class Promise(Observer):
+    """A checker. `sentence` is the promise; `breaches` are what it found, the first ones."""
+
+    name: ClassVar[str] = ""
+    sentence: ClassVar[str] = ""
+
+    def __init__(self) -> None:
+        """Nothing broken yet."""
+        self.breaches: list[Breach] = []
+        self._world: World | None = None
+
+    @property
+    def world(self) -> "World":
+        """The world that is watched."""
+        assert self._world is not None, "a promise is bound to its world before it starts"
+        return self._world
+
+    def bind(self, world: "World") -> None:
+        """Watch this world."""
+        self._world = world
+
+    def broken(self, text: str) -> None:
+        """Note a breach."""
+        if len(self.breaches) < _BREACHES_MAX:
+            self.breaches.append(Breach(self.name, self.world.now_ms, text))
+
+    def held(self, good: bool, text: Callable[[], str]) -> None:
+        """Note a breach unless `good`."""
+        if not good:
+            self.broken(text())

@@ -1,0 +1,201 @@
+"""No quota exceeded in any window, and every grant charged and settled exactly once."""
+
+from collections import deque
+from typing import ClassVar
+
+from fleetsync.messages import Call, Dispatch, FromWorker, OpenExchange, Request, SyncDone, ToWorker, WorkerLost
+from fleetsync.model import Fault, Surface
+from fleetsync.ports import Batch
+from fleetsync.tariff import Scope
+from fleetsync.units import MINUTE_MS
+from fleetsync_adapters.simulation.life import Life
+from fleetsync_adapters.simulation.promises import Promise
+
+_SETTLING_MS = MINUTE_MS + 1_000  # after a change of the cap, windows may hold what both caps allowed
+
+
+class _Window:
+    """The units within the last span, wherever it starts."""
+
+    __slots__ = ("_sent", "_span_ms", "units")
+
+    def __init__(self, span_ms: int) -> None:
+        self._span_ms = span_ms
+        self._sent: deque[tuple[int, int]] = deque()
+        self.units = 0
+
+    def add(self, at_ms: int, units: int) -> int:
+        """Count units; returns what the window holds now."""
+        sent = self._sent
+        sent.append((at_ms, units))
+        self.units += units
+        since_ms = at_ms - self._span_ms
+        while sent[0][0] <= since_ms:
+            self.units -= sent.popleft()[1]
+        return self.units
+
+
+class Quotas(Promise):
+    """Counts as the exchange does, over all lives of the engine."""
+
+    name: ClassVar[str] = "quotas"
+    sentence: ClassVar[str] = "No quota is exceeded in any window, and a ban is respected, over restarts too."
+
+    def __init__(self) -> None:
+        """Nothing was sent."""
+        super().__init__()
+        self._windows: dict[str, _Window] = {}
+        self._banned_until_ms: dict[str, int] = {}
+        self._durable_until_ms: dict[str, int] = {}
+
+    def requested(self, at_ms: int, sync_id: int, egress: str, account: str, call: Call, request: Request) -> None:
+        """One request more in each of its windows."""
+        limit = self._cap(at_ms)
+        calls = self._window("operator", MINUTE_MS).add(at_ms, 1)
+        if calls > limit:
+            self.broken(f"{calls} calls within 60 s, {limit} are allowed")
+        tariff = next(iter(self.world.setup.tariffs.values()))
+        cost = tariff.cost(call)
+        weights = dict(cost.weights)
+        for quota in tariff.quotas:
+            weight = weights.get(quota.name)
+            if weight is None:
+                continue
+            scope = {Scope.EGRESS: egress, Scope.ACCOUNT: account, Scope.ENDPOINT: f"{account}/{cost.endpoint}",
+                     Scope.INSTRUMENT: f"{account}/{call.symbol}"}[quota.scope]
+            units = self._window(f"{quota.name}/{scope}", quota.window_ms).add(at_ms, weight)
+            if units > quota.limit:
+                self.broken(f"{units} of {quota.name} within {quota.window_ms} ms by {scope or 'all'}, "
+                            f"{quota.limit} are allowed")
+        if request.used_weight > self.world.setup.limits.weight_per_minute and self._alone(at_ms):
+            self.broken(f"{request.used_weight} weight in the exchange's minute, and nobody else used any")
+
+    def sent(self, at_ms: int, worker: int, message: ToWorker) -> None:
+        """Nothing goes where we know to be locked out."""
+        if isinstance(message, OpenExchange):
+            egress = message.egress
+        elif isinstance(message, Dispatch):
+            egress = self.world.accounts[message.account].egress
+        else:
+            return
+        until_ms = self._banned_until_ms.get(egress, 0)
+        if at_ms < until_ms:
+            self.broken(f"sent over egress {egress!r}, which is locked out for another {until_ms - at_ms} ms")
+
+    def received(self, at_ms: int, message: FromWorker) -> None:
+        """An answer that says we are locked out."""
+        if isinstance(message, SyncDone):
+            for answer in message.answers:
+                if answer.fault is Fault.BANNED and answer.call.surface is not Surface.MARKETS:
+                    egress = self._egress_of(message)
+                    until_ms = at_ms + answer.retry_after_ms
+                    if egress is not None:
+                        self._banned_until_ms[egress] = max(self._banned_until_ms.get(egress, 0), until_ms)
+
+    def _egress_of(self, done: SyncDone) -> str | None:
+        life = self.world.life
+        sync = life.syncs.get(done.sync_id) if life is not None else None
+        return None if sync is None else self.world.accounts[sync].egress
+
+    def committed(self, at_ms: int, batch: Batch, served: object) -> None:
+        """A freeze that is durable survives the engine."""
+        for key, until_ms in batch.freezes.items():
+            self._durable_until_ms[key] = until_ms or 0
+
+    def crashed(self, at_ms: int, life: Life) -> None:
+        """What was not committed, nobody can know."""
+        for egress, until_ms in list(self._banned_until_ms.items()):
+            exchange = next(iter(self.world.setup.tariffs))
+            route = f"{exchange}@{egress}" if egress else exchange
+            durable_ms = max((ms for key, ms in self._durable_until_ms.items() if key.startswith(f"{route}:")),
+                             default=0)
+            self._banned_until_ms[egress] = min(until_ms, durable_ms)
+
+    def _window(self, name: str, span_ms: int) -> _Window:
+        window = self._windows.get(name)
+        if window is None:
+            window = self._windows[name] = _Window(span_ms)
+        return window
+
+    def _cap(self, at_ms: int) -> int:
+        """The cap that holds for the window up to now; while it settles after a change, the higher one."""
+        caps = self.world.caps
+        if len(caps) == 1:
+            return caps[0][1]
+        while len(caps) > 1 and caps[1][0] <= at_ms - _SETTLING_MS:
+            caps.pop(0)
+        return max(limit for _, limit in caps)
+
+    def _alone(self, at_ms: int) -> bool:
+        chaos = self.world.chaos
+        return chaos is None or (at_ms > chaos.foreign_until_ms + MINUTE_MS
+                                 and at_ms > chaos.clock_moved_at_ms + 2 * MINUTE_MS)
+
+
+class Grants(Promise):
+    """Follows every grant from its command to its end."""
+
+    name: ClassVar[str] = "grants"
+    sentence: ClassVar[str] = "Every call that is sent was granted and charged; every grant is settled exactly once."
+
+    def __init__(self) -> None:
+        """No grant yet."""
+        super().__init__()
+        self._open: dict[int, tuple[int, int, int]] = {}  # sync -> (pages, worker, when it may be given up)
+        self._last_id = self._charged = self._settled = self._given_up = 0
+        self._lost: dict[int, int] = {}  # worker -> when it was lost
+
+    def begun(self, at_ms: int, life: Life) -> None:
+        """A new engine counts anew."""
+        self._open.clear()
+        self._lost.clear()
+        self._last_id = self._charged = self._settled = self._given_up = 0
+
+    def sent(self, at_ms: int, worker: int, message: ToWorker) -> None:
+        """A grant goes out."""
+        if isinstance(message, Dispatch):
+            pages = sum(call.pages for call in message.calls)
+        elif isinstance(message, OpenExchange):
+            pages = 1
+        else:
+            return
+        if message.sync_id <= self._last_id:
+            self.broken(f"sync {message.sync_id} comes after {self._last_id}")
+        self._last_id = message.sync_id
+        settings = self.world.settings
+        calls_ms = settings.call_timeout_ms * (max(call.pages for call in message.calls)
+                                               if isinstance(message, Dispatch) else 1)
+        self._open[message.sync_id] = pages, worker, at_ms + settings.grant_valid_ms + calls_ms
+        self._charged += pages
+        if message.send_by_ms != at_ms + settings.grant_valid_ms:
+            self.broken(f"sync {message.sync_id} may be sent until {message.send_by_ms - at_ms} ms from now")
+
+    def received(self, at_ms: int, message: FromWorker) -> None:
+        """A grant comes back, or its worker never will."""
+        if isinstance(message, SyncDone):
+            grant = self._open.pop(message.sync_id, None)
+            if grant is not None:
+                self._settled += grant[0]
+        elif isinstance(message, WorkerLost):
+            self._lost[message.worker] = at_ms
+
+    def turned(self, at_ms: int, life: Life) -> None:
+        """The books of grants agree with the core's."""
+        core = life.core
+        if core.budget.operator.granted != self._charged:
+            self.broken(f"{self._charged} calls were sent out, {core.budget.operator.granted} were charged")
+            self._charged = core.budget.operator.granted
+        if len(core.in_flight) != len(self._open):
+            self._give_up(at_ms, life)
+            if len(core.in_flight) != len(self._open):
+                self.broken(f"{len(core.in_flight)} syncs in flight for {len(self._open)} grants that are out")
+
+    def _give_up(self, at_ms: int, life: Life) -> None:
+        for sync_id in [sync_id for sync_id in self._open if sync_id not in life.core.in_flight]:
+            pages, worker, by_ms = self._open.pop(sync_id)
+            self._given_up += pages
+            if at_ms < by_ms and self._lost.get(worker, -1) < life.began_at_ms:
+                self.broken(f"sync {sync_id} was given up {by_ms - at_ms} ms before its calls can be over")
+        if life.core.journal.uncertain_calls != self._given_up:
+            self.broken(f"{self._given_up} calls were given up, {life.core.journal.uncertain_calls} are noted so")
+            self._given_up = life.core.journal.uncertain_calls

@@ -1,0 +1,161 @@
+"""Never two runs of one account at once, and no robot forgotten."""
+
+from typing import ClassVar
+
+from fleetsync.fleet import AccountState
+from fleetsync.messages import Call, Dispatch, FromWorker, Request, SyncDone, ToWorker, WorkerLost
+from fleetsync.units import MINUTE_MS
+from fleetsync_adapters.simulation.life import Life
+from fleetsync_adapters.simulation.promises import Promise
+from fleetsync_adapters.simulation.world import World
+
+_ROBOTS_A_SECOND = 200  # of large fleets, so many are looked at each second, in turn
+_SLIP_MS = 1_000  # how far a key may lag behind stretched time before that stands still
+_SLIPS_UNNOTICED = 0.1  # of a minute
+_USED_UP = 0.8  # of a quota; bursts, jitter and the size of grants cost the rest at small limits
+_LATE_MS = _SLIP_MS + 6_000  # and what a sync, a commit and a busy account add
+
+
+class OneRun(Promise):
+    """Follows each account's syncs."""
+
+    name: ClassVar[str] = "one_run"
+    sentence: ClassVar[str] = ("There are never two runs of one account at once, and no older run asks after a newer"
+                               " one.")
+
+    def __init__(self) -> None:
+        """Nothing runs."""
+        super().__init__()
+        self._running: dict[str, tuple[int, int, int]] = {}  # account -> (sync, worker, over by)
+        self._newest: dict[str, int] = {}
+        self._excused: set[int] = set()  # syncs that were given up or whose worker was lost
+
+    def begun(self, at_ms: int, life: Life) -> None:
+        """A new engine knows nothing of the old one's runs."""
+        self._running.clear()
+        self._newest.clear()
+        self._excused.clear()
+
+    def sent(self, at_ms: int, worker: int, message: ToWorker) -> None:
+        """A run begins."""
+        if not isinstance(message, Dispatch):
+            return
+        before = self._running.get(message.account)
+        if before is not None and at_ms < before[2]:
+            self.broken(f"sync {message.sync_id} of {message.account} begins while {before[0]} is out")
+        elif before is not None:
+            self._excused.add(before[0])
+        settings = self.world.settings
+        by_ms = at_ms + settings.grant_valid_ms + settings.call_timeout_ms * max(call.pages for call in message.calls)
+        self._running[message.account] = message.sync_id, worker, by_ms
+
+    def received(self, at_ms: int, message: FromWorker) -> None:
+        """A run ends."""
+        if isinstance(message, SyncDone):
+            life = self.world.life
+            account = life.syncs.get(message.sync_id) if life is not None else None
+            if account is not None and self._running.get(account, (0,))[0] == message.sync_id:
+                del self._running[account]
+        elif isinstance(message, WorkerLost):
+            for account, (sync_id, worker, _) in list(self._running.items()):
+                if worker == message.worker:
+                    self._excused.add(sync_id)
+                    del self._running[account]
+
+    def requested(self, at_ms: int, sync_id: int, egress: str, account: str, call: Call, request: Request) -> None:
+        """As the exchange sees it: once a newer run has asked, no older one asks any more."""
+        if request.sent_at_ms < (self.world.life.began_at_ms if self.world.life is not None else at_ms) or not account:
+            return
+        newest = self._newest.get(account, 0)
+        if sync_id < newest and sync_id not in self._excused:
+            self.broken(f"a request of sync {sync_id} for {account} comes after one of sync {newest}")
+        self._newest[account] = max(newest, sync_id)
+
+
+class NobodyForgotten(Promise):
+    """Looks where each robot is kept, and how long it has waited beyond its wish."""
+
+    name: ClassVar[str] = "nobody_forgotten"
+    sentence: ClassVar[str] = ("Every robot that runs is in the heap, waits for its turn, or is in flight; undisturbed,"
+                               " it is served within 7 s of stretched time after its wish.")
+
+    def __init__(self) -> None:
+        """Nobody was looked at."""
+        super().__init__()
+        self.strict_from_ms: int | None = None  # from when on lateness counts: undisturbed
+        self._from = 0
+
+    def second(self, at_ms: int, world: World) -> None:
+        """The next share of the fleet."""
+        life = world.life
+        if life is None or at_ms < life.paused_until_ms:
+            return
+        slots = len(life.core.fleet.ids)
+        for offset in range(min(slots, _ROBOTS_A_SECOND)):
+            self._look((self._from + offset) % slots, life, at_ms)
+        self._from = (self._from + _ROBOTS_A_SECOND) % max(slots, 1) if slots > _ROBOTS_A_SECOND else 0
+
+    def _look(self, slot: int, life: Life, at_ms: int) -> None:
+        core = life.core
+        fleet = core.fleet
+        state = fleet.account_of[slot]
+        if state is None or slot in fleet.stopped or state.stopped:
+            return
+        in_flight = core.in_flight.get(state.busy)
+        known = (slot in state.route.robots or slot in state.waiting
+                 or (in_flight is not None and slot in in_flight.slots))
+        if not known:
+            self.broken(f"robot {fleet.ids[slot]} is neither in the heap, nor waiting, nor in flight")
+        if state.busy and in_flight is None:
+            self.broken(f"account {state.account.id} is busy with sync {state.busy}, which is not in flight")
+        elif not state.busy and (state.waiting or state.urgent or state.questions) and not self._queued(state, life):
+            self.broken(f"account {state.account.id} has work (robots {state.waiting}, urgent {list(state.urgent)}, "
+                        f"{len(state.questions)} questions) and stands in no lane")
+        if self.strict_from_ms is not None and at_ms >= self.strict_from_ms:
+            late_ms = state.route.stretch.now_ms(at_ms) - core.timing.wish_ms(slot, state)
+            if late_ms > _LATE_MS:
+                self.broken(f"robot {fleet.ids[slot]} waits {late_ms} ms of stretched time beyond its wish")
+
+    @staticmethod
+    def _queued(state: AccountState, life: Life) -> bool:
+        core = life.core
+        if state.index in core.settlement.wakeups or state.index in state.route.urgent:
+            return True
+        if core.roster.waits(state):
+            return True
+        return state.index in state.route.ready
+
+
+class StretchIsUsed(Promise):
+    """Holds, minute by minute, what slipped against what was used."""
+
+    name: ClassVar[str] = "stretch_is_used"
+    sentence: ClassVar[str] = "Intervals stretch only while a quota is used up: nobody waits while there is room."
+
+    def __init__(self) -> None:
+        """Nothing has slipped."""
+        super().__init__()
+        self.strict_from_ms: int | None = None
+        self._marks: dict[str, tuple[int, int, dict[str, int]]] = {}  # route -> (since, slip, granted by ledger)
+
+    def second(self, at_ms: int, world: World) -> None:
+        """Once a minute, look at every route."""
+        life = world.life
+        if life is None or self.strict_from_ms is None or at_ms < self.strict_from_ms:
+            self._marks.clear()
+            return
+        for route in life.core.fleet.routes.values():
+            mark = self._marks.get(route.name)
+            if mark is not None and at_ms - mark[0] < MINUTE_MS:
+                continue
+            keys = life.core.tolls.egress_keys(route)
+            ledgers = [life.core.budget.operator, *(one for one in life.core.budget.ledgers() if one.key in keys)]
+            self._marks[route.name] = at_ms, route.stretch.slip_ms, {one.key: one.granted for one in ledgers}
+            if mark is None:
+                continue
+            slipped = (route.stretch.slip_ms - mark[1]) / (at_ms - mark[0])
+            used = max((one.granted - mark[2].get(one.key, 0)) * one.window_ms / one.limit / (at_ms - mark[0])
+                       for one in ledgers)
+            if slipped > _SLIPS_UNNOTICED and used < _USED_UP:
+                self.broken(f"{route.name}: time stood still for {slipped:.0%} of a minute, "
+                            f"in which {used:.0%} of the scarcest quota was used")

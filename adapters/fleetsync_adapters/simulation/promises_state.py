@@ -1,0 +1,131 @@
+"""Change numbers without gap, state = replay of changes, and memory that stays bounded."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any, ClassVar
+
+from fleetsync.model import Change
+from fleetsync.ports import Batch
+from fleetsync_adapters.simulation.life import Life
+from fleetsync_adapters.simulation.promises import Promise
+from fleetsync_adapters.simulation.world import World
+
+Key = tuple[str, str, str]
+_STALE_MAX = 1_000  # entries a heap may keep beyond twice its live ones
+_QUESTIONS_A_ROW = 4  # of one order or position; and some for events and the clock
+_LOOK_EVERY_MS = 60_000  # large fleets are looked at once a minute
+_SMALL = 500
+
+
+class Numbers(Promise):
+    """Counts the committed changes."""
+
+    name: ClassVar[str] = "numbers"
+    sentence: ClassVar[str] = "Change numbers run without gap or repeat, over crashes and failed commits."
+
+    def __init__(self) -> None:
+        """Number 1 comes first."""
+        super().__init__()
+        self._changes: list[Change] = []
+
+    def committed(self, at_ms: int, batch: Batch, served: Sequence[tuple[int, int]]) -> None:
+        """Each number follows the one before; one that comes again is the same change."""
+        for change in batch.changes:
+            last = len(self._changes)
+            if change.number == last + 1:
+                self._changes.append(change)
+            elif not 1 <= change.number <= last or self._changes[change.number - 1] != change:
+                self.broken(f"change {change.number} was committed after {last}")
+
+
+class Replay(Promise):
+    """Keeps the state that the committed changes make, and holds the store's rows against it."""
+
+    name: ClassVar[str] = "replay"
+    sentence: ClassVar[str] = "The stored state is the replay of the committed changes, at every instant."
+
+    def __init__(self) -> None:
+        """Nothing is known."""
+        super().__init__()
+        self._last = 0
+        self._rows: dict[Key, dict[str, Any]] = {}
+
+    def committed(self, at_ms: int, batch: Batch, served: Sequence[tuple[int, int]]) -> None:
+        """Play the changes, then compare the rows that the batch wrote."""
+        for change in batch.changes:
+            if change.number > self._last:
+                self._last = change.number
+                self._play(change)
+        for (account, symbol, side), position in batch.positions.items():
+            self._same((account, symbol, side), None if position is None else asdict(position))
+        for (account, order_id), order in batch.orders.items():
+            self._same((account, "", order_id), None if order is None else asdict(order))
+
+    def crashed(self, at_ms: int, life: Life) -> None:
+        """Everything that a new engine will find."""
+        self.compare()
+
+    def compare(self) -> None:
+        """All rows of the store against the replay."""
+        loaded = self.world.store.load()
+        stored: dict[Key, dict[str, Any]] = {key: asdict(row) for key, row in loaded.positions.items()}
+        stored.update({(account, "", order): asdict(row) for (account, order), row in loaded.orders.items()})
+        for key in sorted(stored.keys() | self._rows.keys()):
+            self._same(key, stored.get(key))
+
+    def _play(self, change: Change) -> None:
+        before, after = change.before, change.after
+        if before is not None:
+            key = self._key(change, before)
+            if self._rows.get(key) != before:
+                self.broken(f"change {change.number}, {change.kind} {change.key}: what it says was before is not what "
+                            f"the changes before it made")
+            self._rows.pop(key, None)
+        if after is not None and change.kind != "order_ended":
+            key = self._key(change, after)
+            if before is None and key in self._rows:
+                self.broken(f"change {change.number}, {change.kind} {change.key}: it was there before")
+            self._rows[key] = after
+
+    @staticmethod
+    def _key(change: Change, row: dict[str, Any]) -> Key:
+        if change.kind.startswith("order_"):
+            return change.account, "", row["id"]
+        return change.account, change.symbol, row["side"]
+
+    def _same(self, key: Key, row: dict[str, Any] | None) -> None:
+        if self._rows.get(key) != row:
+            self.broken(f"{' '.join(key)}: the store holds {row}, the changes make {self._rows.get(key)}")
+
+
+class BoundedMemory(Promise):
+    """Looks at the size of everything that could grow."""
+
+    name: ClassVar[str] = "bounded_memory"
+    sentence: ClassVar[str] = "Memory is bounded by the fleet, its open orders and the events that wait."
+
+    def second(self, at_ms: int, world: World) -> None:
+        """Hold sizes against what they may depend on."""
+        life = world.life
+        if life is None or (len(world.robots) > _SMALL and at_ms % _LOOK_EVERY_MS >= 1_000):
+            return
+        core = life.core
+        fleet, accounts = core.fleet, len(core.fleet.account_by_id)
+        sizes = {"syncs in flight": (len(core.in_flight), accounts + world.setup.settings.workers * len(fleet.routes)),
+                 "commands": (len(core.commands), 0),
+                 "event numbers": (len(core.inbox.pending), len(fleet))}
+        for route in fleet.routes.values():
+            for name, heap, live_max in (("robots", route.robots, len(fleet)), ("ready", route.ready, accounts),
+                                         ("urgent", route.urgent, accounts)):
+                sizes[f"{route.name} {name}"] = heap.live, live_max
+                sizes[f"{route.name} {name} with stale ones"] = heap.size, 2 * heap.live + _STALE_MAX
+        for state in fleet.account_by_id.values():
+            rows = sum(len(book.orders) + len(book.positions) for book in state.books.values())
+            waiting = sum(len(core.inbox.pending.get(slot, ())) for slot in state.slots)
+            most = _QUESTIONS_A_ROW * (rows + len(state.books)) + waiting + 4
+            sizes[f"questions of {state.account.id}"] = len(state.questions), most
+            sizes[f"waiting robots of {state.account.id}"] = len(state.waiting), len(state.slots)
+            sizes[f"books of {state.account.id}"] = len(state.books), world.setup.markets
+        for name, (size, most) in sizes.items():
+            if size > most:
+                self.broken(f"{name}: {size}, at most {most} were expected")

@@ -1,0 +1,91 @@
+"""One trial of one seed: safety under faults, then liveness without, and the same workload undisturbed as control."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from fleetsync.units import MINUTE_MS
+from fleetsync_adapters.simulation.liveness import Convergence, converge
+from fleetsync_adapters.simulation.observe import History, Observer
+from fleetsync_adapters.simulation.promises import Breach, Promise
+from fleetsync_adapters.simulation.promises_budget import Grants, Quotas
+from fleetsync_adapters.simulation.promises_events import EventsServed, SyncsAnswered
+from fleetsync_adapters.simulation.promises_runs import NobodyForgotten, OneRun, StretchIsUsed
+from fleetsync_adapters.simulation.promises_state import BoundedMemory, Numbers, Replay
+from fleetsync_adapters.simulation.promises_truth import Truth
+from fleetsync_adapters.simulation.swarm import Options, build
+from fleetsync_adapters.simulation.world import World
+
+_WARM_UP_MS = 2 * MINUTE_MS  # first runs are spread; from then on nobody may be late
+
+PROMISES: tuple[type[Promise], ...] = (Quotas, Grants, OneRun, NobodyForgotten, StretchIsUsed, EventsServed,
+                                       SyncsAnswered, Truth, Numbers, Replay, BoundedMemory)
+
+
+@dataclass(slots=True)
+class Verdict:
+    """What one trial found."""
+
+    options: Options
+    digest: str = ""
+    breaches: list[Breach] = field(default_factory=list)
+    calls: int = 0
+    changes: int = 0
+    events: int = 0
+    lives: int = 0
+    strikes: int = 0
+    converged_ms: int = 0
+    virtual_ms: int = 0
+    error: str = ""
+
+    @property
+    def good(self) -> bool:
+        """Every promise was kept."""
+        return not self.breaches and not self.error
+
+
+def promises_for(world_less: Sequence[type[Promise]] = PROMISES) -> list[Promise]:
+    """A checker for each promise."""
+    return [make() for make in world_less]
+
+
+def attempt(options: Options, observers: Sequence[Observer] = ()) -> Verdict:
+    """Run one trial; what it finds is in the verdict, an exception of the engine too."""
+    verdict = Verdict(options)
+    history, promises, convergence = History(), promises_for(), Convergence()
+    world = World(build(options), [*promises, history, _Counter(verdict), *observers])
+    for promise in (*promises, convergence):
+        promise.bind(world)
+        if not world.chaos and isinstance(promise, NobodyForgotten | StretchIsUsed):
+            promise.strict_from_ms = world.now_ms + _WARM_UP_MS
+    try:
+        world.run()
+        verdict.converged_ms, found = converge(world)
+        for line in found[:5]:
+            convergence.broken(f"after {verdict.converged_ms // 1000} s: {line}")
+        for promise in promises:
+            if isinstance(promise, EventsServed):
+                for line in promise.left()[:5]:
+                    promise.broken(f"{line}, was accepted and never served")
+            elif isinstance(promise, Replay):
+                promise.compare()
+    except AssertionError as error:
+        verdict.error = f"an assertion failed: {error}"
+    except Exception as error:  # noqa: BLE001 whatever the engine raises is what we look for
+        verdict.error = f"{type(error).__name__}: {error}"
+    verdict.breaches = sorted((breach for promise in (*promises, convergence) for breach in promise.breaches),
+                              key=lambda breach: breach.at_ms)
+    verdict.digest, verdict.lives = history.digest, world.lives
+    verdict.calls, verdict.changes = world.venue.ledger.total.calls, world.store.last_change
+    verdict.virtual_ms = world.now_ms - world.setup.start_at_ms
+    return verdict
+
+
+class _Counter(Observer):
+    def __init__(self, verdict: Verdict) -> None:
+        self._verdict = verdict
+
+    def struck(self, at_ms: int, fault: str, detail: str) -> None:
+        self._verdict.strikes += 1
+
+    def notified(self, at_ms: int, event: int, robot: str) -> None:
+        self._verdict.events += 1
