@@ -10,6 +10,10 @@ and no window of W holds more than L *where the exchange counts*, wherever that 
 the quota (2-3 %). A ledger starts empty: what an earlier run of ours spent in the last window is thereby allowed for.
 
 Urgent work (events, forced syncs, open questions) may use the whole burst; scheduled work leaves it `urgent_share`.
+A charge that is larger than the burst (a list of many pages) waits until the bucket has stood full for the difference.
+
+Where the exchange reports its own counter, what it shows beyond our calls is other programs' use. It is projected to
+the end of the aligned window, and our rate and room are what it leaves.
 """
 
 from collections import deque
@@ -24,6 +28,8 @@ OPERATOR = "operator"  # the ledger of the operator's own cap, over all exchange
 _BURST_SHARE = 100  # a bucket holds at least a hundredth of its quota
 _ROLLOVER_SKEW_MS = 250  # how far our clock and the exchange's may differ at the edge of an aligned window
 _FOREIGN_MARGIN = 1.25  # other programs' use is expected to go on at up to this multiple
+_LOOKS = 20  # other programs' pace is measured over a twentieth of a window, and asked for again so often
+_LEAST_SHARE = 20  # a twentieth of the quota stays our rate: what we still may send in truth, the counter tells
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +43,9 @@ class Deferral:
 class Ledger:
     """One quota within one scope: how much of it is spent, exactly, in microseconds of theoretical arrival time."""
 
-    __slots__ = ("aligned", "burst", "emission_us", "foreign", "foreign_before", "frozen_until_ms", "granted", "key",
-                 "limit", "recent", "reserve", "seen_sent_at_ms", "seen_used", "slack_ms", "tat_us", "window_index",
-                 "window_ms", "window_own")
+    __slots__ = ("aligned", "burst", "emission_us", "foreign", "foreign_before", "foreign_pace", "frozen_until_ms",
+                 "granted", "key", "limit", "marked_at_ms", "marked_foreign", "recent", "reserve", "seen_sent_at_ms", "seen_used", "slack_ms", "tat_us", "unseen",
+                 "window_index", "window_ms", "window_own")
 
     def __init__(self, key: str, quota: Quota, *, biggest: int, settings: Settings, now_ms: int) -> None:
         self.key = key
@@ -48,12 +54,15 @@ class Ledger:
         self.slack_ms = settings.grant_valid_ms + settings.network_jitter_ms
         self.granted = 0
         self.frozen_until_ms = 0
-        self.foreign = self.foreign_before = 0
+        self.foreign = self.foreign_before = 0  # other programs' use in this aligned window and in the one before
+        self.foreign_pace = 0.0  # their units a millisecond, lately
+        self.marked_at_ms = self.marked_foreign = 0
         self.window_index = now_ms // quota.window_ms
         self.window_own = 0
         self.seen_used = -1
         self.seen_sent_at_ms = 0
-        self.recent: deque[tuple[int, int]] = deque()  # (granted at, units), kept for ledgers the exchange reports on
+        self.recent: deque[tuple[int, int]] = deque()  # (granted at, units) that the exchange's counter may not show yet
+        self.unseen = 0  # the sum of these units
         self.tat_us = now_ms * 1000
         self.emission_us = 0
         self.set_limit(quota.limit, biggest, settings.urgent_share, now_ms)
@@ -71,11 +80,11 @@ class Ledger:
 
     def _set_rate(self, now_ms: int) -> None:
         """Take on the rate that the limit leaves us; the bucket keeps its level in units, not in time."""
-        foreign = int(max(self.foreign, self.foreign_before) * _FOREIGN_MARGIN)
-        ours = max(self.limit - self.burst - foreign, 1)
+        foreign = max(int(self.foreign_before * _FOREIGN_MARGIN), self.foreign + self._foreign_to_come(now_ms))
+        ours = max(self.limit - self.burst - foreign, self.limit // _LEAST_SHARE, 1)
         emission_us = -(-(self.window_ms + self.slack_ms) * 1000 // ours)
-        if self.emission_us and emission_us != self.emission_us:
-            owed_us = max(self.tat_us - now_ms * 1000, 0)
+        owed_us = self.tat_us - now_ms * 1000
+        if self.emission_us and owed_us > 0:  # a bucket that stands full keeps the instant since when it does
             self.tat_us = now_ms * 1000 - (-owed_us * emission_us // self.emission_us)
         self.emission_us = emission_us
 
@@ -83,22 +92,32 @@ class Ledger:
         """The first instant, now or later, at which `units` would be admitted."""
         if now_ms < self.frozen_until_ms:
             return self.frozen_until_ms
+        if self.seen_used >= 0 and now_ms // self.window_ms != self.window_index:
+            self._roll(now_ms)
         room = self.burst if urgent else self.burst - self.reserve
-        ahead_us = max(self.tat_us, now_ms * 1000) + (units - max(room, units)) * self.emission_us
-        opens_at_ms = max(now_ms, -(-ahead_us // 1000))
+        now_us, ahead_us = now_ms * 1000, self.tat_us
+        if room > units:
+            ahead_us -= (room - units) * self.emission_us
+        elif units > self.burst:
+            ahead_us += (units - self.burst) * self.emission_us
+        opens_at_ms = now_ms if ahead_us <= now_us else -(-ahead_us // 1000)
         if self.seen_used >= 0 and opens_at_ms == now_ms and not self._room_in_window(units, now_ms):
-            return (now_ms // self.window_ms + 1) * self.window_ms + _ROLLOVER_SKEW_MS
+            next_window_ms = (now_ms // self.window_ms + 1) * self.window_ms + _ROLLOVER_SKEW_MS
+            return min(next_window_ms, now_ms + max(self.window_ms // _LOOKS, 1))
         return opens_at_ms
 
     def charge(self, units: int, now_ms: int) -> None:
         """Spend `units` now, whether or not there was room (what was sent is spent)."""
-        self.tat_us = max(self.tat_us, now_ms * 1000) + units * self.emission_us
+        now_us = now_ms * 1000
+        self.tat_us = (self.tat_us if self.tat_us > now_us else now_us) + units * self.emission_us
         self.granted += units
         if self.aligned:
-            self._roll(now_ms)
+            if now_ms // self.window_ms != self.window_index:
+                self._roll(now_ms)
             self.window_own += units
             if self.seen_used >= 0:
                 self.recent.append((now_ms, units))
+                self.unseen += units
 
     def freeze(self, until_ms: int) -> None:
         """Admit nothing before `until_ms`; the bucket is empty then, so work resumes at its rate and not as a herd."""
@@ -114,13 +133,41 @@ class Ledger:
         if not self.aligned:
             return
         self._roll(now_ms)
-        if sent_at_ms // self.window_ms != self.window_index or sent_at_ms < self.seen_sent_at_ms:
-            return  # it speaks of a window that is over, or is older than what we know
+        early_ms = self.window_index * self.window_ms + _ROLLOVER_SKEW_MS
+        if sent_at_ms < max(early_ms, self.seen_sent_at_ms) or sent_at_ms // self.window_ms > self.window_index:
+            return  # it speaks of a window that is over, or may do so, or is older than what we know
         self.seen_used, self.seen_sent_at_ms = used, sent_at_ms
-        while self.recent and self.recent[0][0] <= sent_at_ms - self.slack_ms:
-            self.recent.popleft()
-        self.foreign = max(used - self.window_own, 0)
-        self._set_rate(now_ms)
+        recent = self.recent
+        while recent and recent[0][0] <= sent_at_ms - self.slack_ms:
+            self.unseen -= recent.popleft()[1]
+        after = 0  # granted since that request was sent: surely not in its counter
+        for granted_at_ms, units in reversed(recent):
+            if granted_at_ms <= sent_at_ms:
+                break
+            after += units
+        foreign = max(used - (self.window_own - after), 0)
+        if foreign or self.foreign:
+            self.foreign = foreign
+            self._mark(sent_at_ms)
+            self._set_rate(now_ms)
+
+    def _mark(self, sent_at_ms: int) -> None:
+        """Measure the pace of other programs between two of their counts that lie far enough apart."""
+        span_ms = sent_at_ms - max(self.marked_at_ms, self.window_index * self.window_ms)
+        if span_ms >= self.window_ms // _LOOKS:
+            self.foreign_pace = max(self.foreign - self.marked_foreign, 0) / span_ms
+            self.marked_at_ms, self.marked_foreign = sent_at_ms, self.foreign
+
+    def _foreign_to_come(self, now_ms: int) -> int:
+        """What other programs may still use of this aligned window, beyond what the last counter showed."""
+        if not (self.foreign or self.foreign_before):
+            return 0
+        start_ms, look_ms = self.window_index * self.window_ms, self.window_ms // _LOOKS
+        pace = max(self.foreign / max(now_ms - start_ms, 2 * look_ms, 1), self.foreign_before / self.window_ms)
+        if now_ms < self.marked_at_ms + 2 * look_ms:  # without news for longer, the average stands
+            pace = max(pace, self.foreign_pace)
+        left_ms = start_ms + self.window_ms - max(self.seen_sent_at_ms, start_ms)
+        return int(pace * left_ms * _FOREIGN_MARGIN) + 1
 
     def _roll(self, now_ms: int) -> None:
         index = now_ms // self.window_ms
@@ -128,17 +175,14 @@ class Ledger:
             self.foreign_before = self.foreign if index == self.window_index + 1 else 0
             self.window_index, self.window_own, self.foreign = index, 0, 0
             self.seen_used = 0 if self.seen_used >= 0 else -1
-            self.seen_sent_at_ms = 0
+            self.seen_sent_at_ms = self.marked_foreign = 0
             self.recent.clear()
+            self.unseen = 0
             self._set_rate(now_ms)
 
     def _room_in_window(self, units: int, now_ms: int) -> bool:
         """Whether the exchange's aligned window certainly has room, by its own counter and what it may not show yet."""
-        self._roll(now_ms)
-        unseen = sum(granted for _, granted in self.recent)
-        left_ms = self.window_ms - now_ms % self.window_ms
-        coming = int(self.foreign * _FOREIGN_MARGIN * min(left_ms, self.slack_ms) / self.window_ms)
-        return self.seen_used + unseen + units + coming <= self.limit
+        return self.seen_used + self.unseen + units + self._foreign_to_come(now_ms) <= self.limit
 
 
 class Budget:

@@ -189,7 +189,7 @@ class Core:
         self._unstall(sync.worker, now_ms)
 
     def _unstall(self, worker: int, now_ms: int) -> None:
-        for state, key_ms in self.roster.unstall(worker):
+        for state, key_ms in self.roster.unstall(worker) if self.roster.stalled(worker) else ():
             self.settlement.next_step(state, now_ms, key_ms)
 
     def _worker_up(self, message: WorkerUp) -> None:
@@ -271,23 +271,20 @@ class Core:
 
     def drain_due(self, route: Route, now_ms: int) -> None:
         """Move every due robot to its account; one that an answer has covered meanwhile is only re-armed."""
-        fleet, stretched_ms = self.fleet, route.stretch.now_ms(now_ms)
-        while (slot := route.robots.pop_due(stretched_ms)) >= 0:
+        fleet, robots, stretched_ms = self.fleet, route.robots, route.stretch.now_ms(now_ms)
+        oldest_ms = stretched_ms - self.settings.flat_ms
+        while (slot := robots.pop_due(stretched_ms)) >= 0:
             state = fleet.account_of[slot]
             if state is None or state.stopped or slot in fleet.stopped:
                 continue
             wish_ms = self.timing.wish_ms(slot, state)
             if wish_ms > stretched_ms:
-                route.robots.put(slot, wish_ms)
+                robots.put(slot, wish_ms)
                 continue
             state.waiting.append(slot)
             route.due += 1
             if not state.busy:
-                self._ready(state, max(wish_ms, stretched_ms - self.settings.flat_ms))
-
-    def _ready(self, state: AccountState, key_ms: int) -> None:
-        if not state.stopped and state.waiting:
-            state.route.ready.put_sooner(state.index, key_ms)
+                route.ready.put_sooner(state.index, wish_ms if wish_ms > oldest_ms else oldest_ms)
 
     def _introduce(self) -> None:
         """Tell workers about accounts that are new to them, or have new symbols to check."""

@@ -23,7 +23,8 @@ def explain(core: "Core", robot_id: str, now_ms: int) -> dict[str, Any]:
     interval_ms = core.timing.interval_ms(slot, phase, state)
     next_ms = _next_run_ms(core, slot, state, now_ms)
     as_of_ms = fleet.age_as_of(slot)
-    calls, weight = state.last_cost
+    calls = sum(call.pages for call in state.last_calls)
+    weight = core.tolls.shared_weight(route, state.last_calls)
     return {
         "robot": robot_id, "account": state.account.id, "symbol": fleet.symbols[slot], "route": route.name,
         "phase": fleet.phase_seen(slot).name.lower(), "certainty": fleet.certainty(slot).value,

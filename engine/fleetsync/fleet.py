@@ -37,6 +37,8 @@ class Route:
     urgent: DueHeap  # accounts with events or open questions, by real instant
     weights_max: dict[str, int]  # per quota, the largest single charge
     conditional: bool  # whether conditional orders are a surface that syncs bring
+    one_list: bool  # whether the list of positions answers all that is to be known of an account that holds nothing
+    routine: tuple[Call, ...] = (Call(Surface.POSITIONS),)  # what a quiet account is asked there
     circuit: Circuit = field(default_factory=Circuit)
     urgent_blocked_ms: int = 0  # until when nothing can be granted ...
     scheduled_blocked_ms: int = 0  # ... and until when nothing can but urgent work
@@ -71,7 +73,7 @@ class AccountState:
     by_symbol: dict[str, list[int]] | None = None
     questions: dict[Call, int] = field(default_factory=dict)  # open questions, and when they may be asked
     pages: dict[Surface, int] = field(default_factory=dict)
-    last_cost: tuple[int, int] = (0, 0)  # (calls, weight in the shared quotas) of the last sync
+    last_calls: tuple[Call, ...] = ()  # of the last sync
     shortening: float = 0.0  # this account's draw of jitter, so that its robots stay together
     failures: int = 0
     stopped: str = ""
@@ -125,7 +127,8 @@ class Fleet:
             route = Route(exchange, egress, tariff, Prices(tariff, self.settings.calls_per_minute),
                           StretchClock(now_ms, speed_max(self.settings)), DueHeap(self.base_at_ms),
                           DueHeap(self.base_at_ms), DueHeap(self.base_at_ms), weights_max,
-                          Surface.CONDITIONAL in tariff.surfaces)
+                          Surface.CONDITIONAL in tariff.surfaces,
+                          tariff.positions_show_orders and Surface.CONDITIONAL not in tariff.surfaces)
             self.routes[exchange, egress] = route
         return route
 

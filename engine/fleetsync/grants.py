@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 _URGENT_IN_A_ROW = 4  # after so many urgent grants a scheduled one is served as if urgent, so that no storm starves it
 _GIVE_UP_SLACK_MS = 5_000  # beyond a call's own deadline, how long a worker may take to report a sync
 _NEARLY_DUE = 8  # a surface due within an eighth of its interval is read along with one that is due
+_NOTHING = Need()
+_ROUTINE = Need(positions=True)  # all that an account without anything open needs, where one list shows everything
 _LATE_MAX_MS = 2_000  # a key further behind than this counts as this far behind: nobody saves up turns
 
 
@@ -70,7 +72,9 @@ class Granter:
         """Serve ready accounts, the route whose head has waited longest first, until nothing can be granted."""
         routes = [route for route in self._core.fleet.routes.values() if route.ready.live]
         while routes and self.scheduled_blocked_ms <= now_ms:
-            route = min(routes, key=lambda r: r.stretch.real_ms(r.ready.next_due_at_ms() or 0))
+            route = routes[0]
+            if len(routes) > 1:
+                route = min(routes, key=lambda r: r.stretch.real_ms(r.ready.next_due_at_ms() or 0))
             if route.scheduled_blocked_ms > now_ms or not self._serve_scheduled(route, now_ms):
                 routes.remove(route)
         for route in self._core.fleet.routes.values():
@@ -122,32 +126,41 @@ class Granter:
         if not self._core.roster.serves(state.worker, route):
             self._core.roster.stall(state, head_ms)
             return
-        calls_max = dispatch_calls_max(self._core.settings.calls_per_minute)
-        calls = plan(need, route.prices)
-        calls = calls[: cut(calls, route.tariff, calls_max, route.weights_max)]
+        if need is _ROUTINE:
+            calls, charges = route.routine, self._core.tolls.routine_charges(state, now_ms)
+        else:
+            calls = plan(need, route.prices)
+            if len(calls) > 1:
+                calls_max = dispatch_calls_max(self._core.settings.calls_per_minute)
+                calls = calls[: cut(calls, route.tariff, calls_max, route.weights_max)]
+            charges = self._core.tolls.charges(state, calls, now_ms)
         deferral = self._circuit(route, now_ms) or self._core.budget.request(
-            self._core.tolls.charges(state, calls, now_ms), now_ms, urgent=urgent or borrowing)
+            charges, now_ms, urgent=urgent or borrowing)
         if deferral is not None:
             self._defer(state, deferral, key_ms, urgent=urgent)
             return
         slots, state.waiting = state.waiting, []
         route.due -= len(slots)
         sync = self._sync(state, route, state.worker, calls, slots, head_ms, now_ms, urgent=urgent)
-        sync.urgent_slots, state.urgent = state.urgent, {}
-        for call in calls:
-            state.questions.pop(call, None)
+        if state.urgent:
+            sync.urgent_slots, state.urgent = state.urgent, {}
+        if state.questions:
+            for call in calls:
+                state.questions.pop(call, None)
         state.busy = sync.id
-        state.last_cost = (sum(call.pages for call in calls), self._core.tolls.shared_weight(route, calls))
+        state.last_calls = calls
         route.urgent.remove(state.index)
         route.ready.remove(state.index)
-        full = urgent or bool(need.questions) or self._core.settlement.has_doubts(state)
+        full = urgent or bool(need.questions) or (bool(state.books) and self._core.settlement.has_doubts(state))
         message = Dispatch(sync.id, state.account.id, calls, now_ms + self._core.settings.grant_valid_ms, full)
         self._core.commands.append((state.worker, message))
 
     def _sync(self, state: AccountState | None, route: Route, worker: int, calls: tuple[Call, ...], slots: list[int],
               key_ms: int, now_ms: int, *, urgent: bool) -> Sync:
         self._sync_id += 1
-        settings, pages = self._core.settings, max(call.pages for call in calls)
+        settings, pages = self._core.settings, calls[0].pages
+        if len(calls) > 1:
+            pages = max(call.pages for call in calls)
         give_up_at_ms = now_ms + settings.grant_valid_ms + settings.call_timeout_ms * pages + _GIVE_UP_SLACK_MS
         sync = Sync(self._sync_id, state, route, worker, calls, slots, key_ms, now_ms, give_up_at_ms, urgent)
         self._core.in_flight[sync.id] = sync
@@ -158,6 +171,8 @@ class Granter:
     def _need(self, state: AccountState, stretched_ms: int, now_ms: int, *, urgent: bool) -> Need:
         """What the account's waiting and urgent robots want read, and which questions may be asked now."""
         fleet, offers_conditional = self._core.fleet, state.route.conditional
+        if not (state.books or state.urgent or state.questions or state.pages) and state.route.one_list:
+            return _ROUTINE if self._wants_routine(state, stretched_ms) else _NOTHING
         positions = False
         orders: set[str] = set()
         conditional: set[str] = set()
@@ -178,7 +193,17 @@ class Granter:
         questions = tuple(call for call, at_ms in state.questions.items() if at_ms <= now_ms)
         return Need(positions, tuple(sorted(orders)), tuple(sorted(conditional)), questions, tuple(state.pages.items()))
 
+    def _wants_routine(self, state: AccountState, stretched_ms: int) -> bool:
+        """Whether a robot of a quiet account is due, or nearly."""
+        timing, phase = self._core.timing, self._core.fleet.phase
+        return any(
+            (due_ms := timing.wish_ms(slot, state)) <= stretched_ms
+            or due_ms <= stretched_ms + timing.interval_ms(slot, phase[slot], state) // _NEARLY_DUE
+            for slot in state.waiting)
+
     def _circuit(self, route: Route, now_ms: int) -> Deferral | None:
+        if not route.circuit.opened_at_ms:
+            return None
         at_ms = route.circuit.admits_at_ms(now_ms)
         return Deferral(None, at_ms) if at_ms > now_ms else None
 

@@ -49,7 +49,8 @@ class DueHeap:
         registered = self._registered
         if slot >= len(registered):
             registered.extend([-1] * (slot + 1 - len(registered)))
-        entry = (max(at_ms - self._base_at_ms, 0) << _SLOT_BITS) | slot
+        since_ms = at_ms - self._base_at_ms
+        entry = (since_ms << _SLOT_BITS) | slot if since_ms > 0 else slot
         before = registered[slot]
         if before == entry:
             return
@@ -62,14 +63,16 @@ class DueHeap:
 
     def put_sooner(self, slot: int, at_ms: int) -> None:
         """Make the slot due at `at_ms` unless it is due before that already."""
-        due_at_ms = self.due_at_ms(slot)
-        if due_at_ms is None or at_ms < due_at_ms:
+        registered = self._registered
+        before = registered[slot] if slot < len(registered) else -1
+        if before < 0 or at_ms - self._base_at_ms < before >> _SLOT_BITS:
             self.put(slot, at_ms)
 
     def remove(self, slot: int) -> None:
         """Forget the slot; unknown ones are ignored."""
-        if slot in self:
-            self._registered[slot] = -1
+        registered = self._registered
+        if slot < len(registered) and registered[slot] >= 0:
+            registered[slot] = -1
             self.live -= 1
 
     def next_due_at_ms(self) -> int | None:

@@ -3,7 +3,7 @@
 The one circle of the machine, next run -> heap, is closed here, in `rearm`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -41,7 +41,7 @@ class Settlement:
         """Take in a worker's report of a sync."""
         core, state = self._core, sync.state
         core.journal.syncs += 1
-        self.trouble.feedback(sync.route, state, done.requests, now_ms)
+        self.trouble.feedback(sync.route, done.requests, now_ms)
         if state is None:
             self._opened(sync, done.answers[0], now_ms)
             return
@@ -57,19 +57,23 @@ class Settlement:
             if answer.fault is None or (answer.fault is Fault.NOT_FOUND and answer.call.surface is Surface.ORDER):
                 good += 1
                 self._stamp(state, sync, answer)
-                self._collect(state, answer, sights)
+                if answer.rows is not None or answer.fault is not None:
+                    self._collect(state, answer, sights)
             else:
                 self.trouble.failed(state, sync, answer, now_ms)
         if good:
             self.trouble.healthy(state)
-        touched = {*sync.slots, *sync.urgent_slots}
-        for symbol, seen in sights.items():
-            touched.update(self._reconcile(state, symbol, seen, now_ms))
+        touched: Collection[int] = sync.slots
+        if sights or sync.urgent_slots:
+            together = {*sync.slots, *sync.urgent_slots}
+            for symbol, seen in sights.items():
+                together.update(self._reconcile(state, symbol, seen, now_ms))
+            touched = together
         if core.timing.adaptive and state.positions_as_of_ms > read_before_ms:
             self._learn(touched, core.journal.found_since(changes_before), read_before_ms, now_ms)
         self._finish(state, sync, touched, now_ms)
 
-    def _learn(self, touched: set[int], found: set[str], since_ms: int, now_ms: int) -> None:
+    def _learn(self, touched: Iterable[int], found: set[str], since_ms: int, now_ms: int) -> None:
         fleet = self._core.fleet
         for slot in touched:
             if fleet.account_of[slot] is not None:
@@ -88,31 +92,42 @@ class Settlement:
                 state.questions.setdefault(call, now_ms)
         self._finish(state, sync, {*sync.slots, *sync.urgent_slots}, now_ms)
 
-    def _finish(self, state: AccountState, sync: Sync, touched: set[int], now_ms: int) -> None:
-        core = self._core
+    def _finish(self, state: AccountState, sync: Sync, touched: Collection[int], now_ms: int) -> None:
+        core, account_of = self._core, self._core.fleet.account_of
         stretched_ms = state.route.stretch.now_ms(now_ms)
         core.timing.draw_jitter(state, core.rng)
-        for slot in touched:
-            if core.fleet.account_of[slot] is state:
-                self.refresh_phase(slot, state)
-                self._check_inbox(slot, state, now_ms)
-        state.waiting.extend(slot for slot in sync.slots if core.fleet.account_of[slot] is state)
-        state.route.due += sum(core.fleet.account_of[slot] is state for slot in sync.slots)
+        self._look_at(state, touched, now_ms)
+        for slot in sync.slots:
+            if account_of[slot] is state:
+                state.waiting.append(slot)
+                state.route.due += 1
         for slot, since_ms in sync.urgent_slots.items():
-            if core.fleet.account_of[slot] is state and not core.fleet.read_since(slot, since_ms):
+            if account_of[slot] is state and not core.fleet.read_since(slot, since_ms):
                 state.urgent[slot] = max(since_ms, state.urgent.get(slot, 0))
         self.rearm(state, stretched_ms)
-        for slot in touched:
-            if core.fleet.account_of[slot] is state and slot not in state.waiting:
+        for slot in () if touched is sync.slots else touched:
+            if account_of[slot] is state and slot not in state.waiting:
                 state.route.robots.put(slot, max(core.timing.wish_ms(slot, state), stretched_ms + 1))
         self.next_step(state, now_ms)
 
+    def _look_at(self, state: AccountState, touched: Iterable[int], now_ms: int) -> None:
+        """What the reading says of the robots it concerns: their phases, and whom it answers."""
+        fleet, inbox = self._core.fleet, self._core.inbox
+        stays_flat = state.route.one_list and not state.books and state.positions_as_of_ms > 0
+        for slot in touched:
+            if fleet.account_of[slot] is not state:
+                continue
+            if not (stays_flat and fleet.phase[slot] == Phase.FLAT):
+                self.refresh_phase(slot, state)
+            if inbox.pending or inbox.waiters:
+                self._check_inbox(slot, state, now_ms)
+
     def rearm(self, state: AccountState, stretched_ms: int) -> None:
         """Back to the heap with every waiting robot that is no longer due; those still due stay waiting."""
-        fleet, route = self._core.fleet, state.route
+        fleet, route, timing = self._core.fleet, state.route, self._core.timing
         still_due = []
         for slot in state.waiting:
-            wish_ms = self._core.timing.wish_ms(slot, state)
+            wish_ms = timing.wish_ms(slot, state)
             if wish_ms <= stretched_ms and slot not in fleet.stopped and not state.stopped:
                 still_due.append(slot)
             elif not state.stopped and slot not in fleet.stopped:
@@ -122,7 +137,7 @@ class Settlement:
 
     def next_step(self, state: AccountState, now_ms: int, key_ms: int | None = None) -> None:
         """What an idle account wants next: its questions and urgent robots now or later, its due robots in turn."""
-        if state.stopped or state.busy:
+        if state.stopped or state.busy or not (state.urgent or state.questions or state.waiting):
             return
         at_ms = max(now_ms, state.parked_until_ms)
         question_ms = min(state.questions.values(), default=None)
@@ -152,7 +167,7 @@ class Settlement:
     def _stamp(self, state: AccountState, sync: Sync, answer: Answer) -> None:
         """Note until when and how far the account has been read."""
         fleet, call, as_of_ms = self._core.fleet, answer.call, answer.as_of_ms
-        if call.surface not in LISTS:
+        if call.surface not in LISTS and call.surface is not Surface.FILLS:
             return
         if not answer.complete:
             pages = state.pages.get(call.surface, 1)
@@ -161,7 +176,9 @@ class Settlement:
                 text = f"account {state.account.id}: {call.surface} is longer than {_PAGES_MAX} pages and stays partial"
                 self._core.journal.notice("warning", f"pages:{state.account.id}:{call.surface}", text)
             return
-        if call.surface is Surface.POSITIONS:
+        if call.surface is Surface.FILLS:
+            state.pages.pop(Surface.FILLS, None)  # each question has a length of its own
+        elif call.surface is Surface.POSITIONS:
             state.positions_key_ms = max(state.positions_key_ms, sync.key_ms)
             state.positions_as_of_ms = max(state.positions_as_of_ms, as_of_ms)
         elif not call.symbol:
@@ -208,11 +225,12 @@ class Settlement:
                                order_retention_ms=state.route.tariff.order_retention_ms)
         result = reconcile(known, sights, core.inbox.announced(slots), rules, now_ms)
         self._keep(state, symbol, result, now_ms)
-        core.journal.record(state, symbol, result.findings, tuple(fleet.ids[slot] for slot in slots))
+        core.journal.record(fleet, state, symbol, result.findings)
         for question in result.questions:
-            before_ms = state.questions.get(question.call)
-            if before_ms is None or question.not_before_ms < before_ms:
-                state.questions[question.call] = question.not_before_ms
+            call = question.call
+            if call.surface is Surface.FILLS:
+                call = replace(call, pages=state.pages.get(Surface.FILLS, 1))
+            state.questions[call] = min(state.questions.get(call, question.not_before_ms), question.not_before_ms)
         if any(f.cause in {"external", "liquidation"} and f.kind.startswith("position") for f in result.findings):
             self._expedite_siblings(symbol, set(slots), now_ms)
         return slots

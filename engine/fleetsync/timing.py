@@ -34,6 +34,7 @@ class Timing:
     def __init__(self, fleet: Fleet, settings: Settings) -> None:
         self._fleet = fleet
         self.adaptive = settings.mode == "adaptive"
+        self._planned_ms = [fleet.intervals.of_phase(phase) for phase in Phase]
         self.scale: dict[str, float] = {}  # by route: milliseconds of interval for sqrt(cost / rate) = 1
         self.ceilings_held: dict[str, bool] = {}
         self._counts = array("d")  # changes found, fading
@@ -76,6 +77,11 @@ class Timing:
 
     def wish_ms(self, slot: int, state: AccountState) -> int:
         """When a robot wants its next run, in stretched time."""
+        if state.route.one_list and not state.books:
+            own_ms = self.interval_ms(slot, self._fleet.phase[slot], state)
+            if state.shortening:
+                own_ms -= int(own_ms * state.shortening)
+            return state.positions_key_ms + own_ms
         positions_ms, orders_ms, conditional_ms = self.surfaces_due(slot, state)
         wish_ms = positions_ms if orders_ms < 0 else min(positions_ms, orders_ms)
         return wish_ms if conditional_ms < 0 else min(wish_ms, conditional_ms)
@@ -85,8 +91,8 @@ class Timing:
         fleet = self._fleet
         if self.adaptive and phase != Phase.UNKNOWN:
             return self._adaptive_ms(phase, state)
-        intervals = fleet.intervals_of.get(slot)
-        interval_ms = (intervals or fleet.intervals).of_phase(phase)
+        intervals = fleet.intervals_of.get(slot) if fleet.intervals_of else None
+        interval_ms = self._planned_ms[phase] if intervals is None else intervals.of_phase(phase)
         if not fleet.priority_of:
             return interval_ms
         return state.route.stretch.weighted_ms(interval_ms, fleet.priority_of.get(slot, 1.0))

@@ -11,7 +11,9 @@ class Tolls:
 
     def __init__(self, budget: Budget) -> None:
         self.budget = budget
-        self._egress_keys: dict[str, set[str]] = {}  # by route: the keys of its IP-wide ledgers
+        self._egress_keys: dict[Route, set[str]] = {}  # the keys of a route's IP-wide ledgers
+        self._reported: dict[Route, list[Ledger]] = {}
+        self._routine: dict[Route, list[tuple[Ledger, int]]] = {}
 
     def charges(self, state: AccountState, calls: tuple[Call, ...], now_ms: int) -> list[tuple[Ledger, int]]:
         """The ledgers that these calls of an account draw on, and how much of each."""
@@ -23,6 +25,25 @@ class Tolls:
                 ledger = self.ledger(route, name, state.account.id, cost.endpoint, call.symbol, now_ms)
                 totals[ledger] = totals.get(ledger, 0) + weight * call.pages
         return list(totals.items())
+
+    def routine_charges(self, state: AccountState, now_ms: int) -> list[tuple[Ledger, int]]:
+        """The same for the one call that a quiet account needs; one for all accounts where they share all its quotas."""
+        charges = self._routine.get(state.route)
+        if charges is None:
+            calls = state.route.routine
+            charges = self.charges(state, calls, now_ms)
+            own = {quota.name for quota in state.route.tariff.quotas if quota.scope is not Scope.EGRESS}
+            if not any(name in own for name, _ in state.route.tariff.cost(calls[0]).weights):
+                self._routine[state.route] = charges
+        return charges
+
+    def reported(self, route: Route, now_ms: int) -> list[Ledger]:
+        """The ledgers whose exchange tells its own counter: those of aligned windows that the whole route shares."""
+        ledgers = self._reported.get(route)
+        if ledgers is None:
+            names = [quota.name for quota in route.tariff.quotas if quota.scope is Scope.EGRESS and quota.aligned]
+            ledgers = self._reported[route] = [self.ledger(route, name, "", "", "", now_ms) for name in names]
+        return ledgers
 
     def shared_weight(self, route: Route, calls: tuple[Call, ...]) -> int:
         """What calls weigh in the quotas that the whole route shares."""
@@ -38,10 +59,10 @@ class Tolls:
 
     def egress_keys(self, route: Route) -> set[str]:
         """The keys of a route's IP-wide ledgers: what blocks one of them blocks the route."""
-        keys = self._egress_keys.get(route.name)
+        keys = self._egress_keys.get(route)
         if keys is None:
             keys = {f"{route.name}:{quota.name}" for quota in route.tariff.quotas if quota.scope is Scope.EGRESS}
-            self._egress_keys[route.name] = keys
+            self._egress_keys[route] = keys
         return keys
 
     def ledger(self, route: Route, quota_name: str, account: str, endpoint: str, symbol: str, now_ms: int) -> Ledger:

@@ -73,9 +73,10 @@ class Trouble:
     def healthy(self, state: AccountState) -> None:
         """The account answers: what was said of it and of its route is over."""
         core, route = self._core, state.route
-        if route.circuit.succeeded():
-            route.urgent_blocked_ms = route.scheduled_blocked_ms = 0
-        core.journal.over(f"route:{route.name}", f"{route.name} answers again")
+        if route.circuit.failures:
+            if route.circuit.succeeded():
+                route.urgent_blocked_ms = route.scheduled_blocked_ms = 0
+            core.journal.over(f"route:{route.name}", f"{route.name} answers again")
         if (state.failures or state.last_fault) and not state.parked_until_ms:
             state.failures, state.last_fault = 0, ""
             core.journal.over(f"account:{state.account.id}", f"account {state.account.id} answers again")
@@ -135,12 +136,9 @@ class Trouble:
         core.journal.notice("error" if banned else "warning", f"freeze:{route.name}:{until_ms // MINUTE_MS}",
                             f"{route.name}: {answer.fault}; nothing is sent for {-(-(until_ms - now_ms) // 1000)} s")
 
-    def feedback(self, route: Route, state: AccountState | None, requests: Sequence[Request], now_ms: int) -> None:
+    def feedback(self, route: Route, requests: Sequence[Request], now_ms: int) -> None:
         """What the exchange's own counters say corrects our ledgers."""
         for request in requests:
             if request.used_weight >= 0:
-                for quota in route.tariff.quotas:
-                    if quota.scope is Scope.EGRESS and quota.aligned:
-                        account = state.account.id if state else ""
-                        ledger = self._core.tolls.ledger(route, quota.name, account, request.endpoint, "", now_ms)
-                        ledger.observe(request.used_weight, request.sent_at_ms, now_ms)
+                for ledger in self._core.tolls.reported(route, now_ms):
+                    ledger.observe(request.used_weight, request.sent_at_ms, now_ms)
