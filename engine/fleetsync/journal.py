@@ -141,12 +141,14 @@ class Journal:
             "last_fault": state.last_fault,
         }
 
-    def record(self, state: AccountState, symbol: str, findings: Sequence[Finding], robots: tuple[str, ...]) -> None:
+    def record(self, fleet: Fleet, state: AccountState, symbol: str, findings: Sequence[Finding]) -> None:
         """Number what reconcile found, and write the rows it changes."""
-        account = state.account.id
+        account, slots = state.account.id, fleet.slots_on(state, symbol)
         for finding in findings:
             self._write_row(account, symbol, finding)
-            self.change(account, symbol, robots, finding)
+            order = finding.after or finding.before
+            mine = owners(fleet, slots, order.client_id) if isinstance(order, Order) else slots
+            self.change(account, symbol, tuple(fleet.ids[slot] for slot in mine), finding)
 
     def change(self, account: str, symbol: str, robots: tuple[str, ...], finding: Finding) -> None:
         """Number one change."""
@@ -231,6 +233,13 @@ class Journal:
     def count_fault(self, fault: str) -> None:
         """One call without a usable answer."""
         self.faults[fault] = self.faults.get(fault, 0) + 1
+
+
+def owners(fleet: Fleet, slots: Sequence[int], client_id: str) -> Sequence[int]:
+    """Which of the robots on one book an order belongs to: those whose prefix it carries; all, where none's fits."""
+    if len(slots) < 2:
+        return slots
+    return [slot for slot in slots if client_id.startswith(fleet.prefix_of.get(slot) or "\0")] or slots
 
 
 def robot_row(fleet: Fleet, slot: int, state: AccountState) -> dict[str, Any]:

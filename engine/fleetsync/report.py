@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from fleetsync.journal import owners
 from fleetsync.model import Certainty, Order, Phase, Position, Surface
 
 if TYPE_CHECKING:
@@ -131,15 +132,17 @@ def robot_state(core: "Core", robot_id: str) -> RobotState:
         disputed = book is not None and any(doubt.key.startswith(prefix) for doubt in book.doubts)
         return SurfaceState(value, as_of_ms, Certainty.DISPUTED if disputed else Certainty.AGREED)
 
-    orders = tuple(order for order in book.orders if not order.conditional) if book else ()
-    conditional = tuple(order for order in book.orders if order.conditional) if book else ()
+    slots = fleet.slots_on(state, symbol)
+    mine = [order for order in book.orders if slot in owners(fleet, slots, order.client_id)] if book else []
+    orders = tuple(order for order in mine if not order.conditional)
+    conditional = tuple(order for order in mine if order.conditional)
     return RobotState(
         robot_id, state.account.id, symbol, fleet.phase_seen(slot), trusted,
         surface(Surface.POSITIONS, book.positions if book else (), state.positions_as_of_ms),
         surface(Surface.ORDERS, orders, fleet.orders_as_of(state, slot)),
         surface(Surface.CONDITIONAL, conditional, fleet.conditional_as_of(state, slot)),
         fleet.stopped.get(slot, "") or state.stopped,
-        tuple(fleet.ids[other] for other in fleet.slots_on(state, symbol) if other != slot))
+        tuple(fleet.ids[other] for other in slots if other != slot))
 
 
 class Ages:
