@@ -12,7 +12,7 @@ from random import Random
 from fleetsync.config import Settings
 from fleetsync.model import Phase, Robot
 
-_SLIP_TOLERANCE_MS = 1_000  # a backlog younger than this is caught up with, older ones stretch time
+SLIP_TOLERANCE_MS = 1_000  # a backlog younger than this is caught up with, older ones stretch time
 _RATIO_SPAN_MS = 30_000  # the stretch ratio is measured over about this long
 
 
@@ -81,7 +81,7 @@ class StretchClock:
 
     def waited(self, head_ms: int, real_ms: int) -> None:
         """The oldest unserved key is `head_ms`: let stretched time stand still if it has waited too long."""
-        behind_ms = self.now_ms(real_ms) - head_ms - _SLIP_TOLERANCE_MS
+        behind_ms = self.now_ms(real_ms) - head_ms - SLIP_TOLERANCE_MS
         if behind_ms > 0:
             self.slip_ms += behind_ms
 
@@ -93,7 +93,7 @@ class StretchClock:
         if gained_ms > 0:
             self.slip_ms -= gained_ms
             self._hastened_at_ms = real_ms - int((room_ms - gained_ms) / (self.speed_max - 1))
-            self._hastened_at_ms = max(self._hastened_at_ms, real_ms - _SLIP_TOLERANCE_MS)
+            self._hastened_at_ms = max(self._hastened_at_ms, real_ms - SLIP_TOLERANCE_MS)
         return gained_ms >= missing_ms
 
     def comes_at_ms(self, stretched_ms: int, real_ms: int) -> int:
@@ -104,7 +104,7 @@ class StretchClock:
     def measure(self, real_ms: int) -> None:
         """Update `ratio` from what has slipped; call it now and then."""
         span_ms = real_ms - self._measured_at_ms
-        if span_ms < _SLIP_TOLERANCE_MS:
+        if span_ms < SLIP_TOLERANCE_MS:
             return
         slipped_ms = self.slip_ms - self._measured_slip_ms
         now_ratio = span_ms / max(span_ms - slipped_ms, 1)

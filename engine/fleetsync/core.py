@@ -13,6 +13,7 @@ from random import Random
 
 from fleetsync.book import Rules
 from fleetsync.budget import Budget
+from fleetsync.cadence import SLIP_TOLERANCE_MS
 from fleetsync.config import Settings
 from fleetsync.crewing import Roster
 from fleetsync.errors import ConfigError
@@ -272,7 +273,9 @@ class Core:
     def drain_due(self, route: Route, now_ms: int) -> None:
         """Move every due robot to its account; one that an answer has covered meanwhile is only re-armed."""
         fleet, robots, stretched_ms = self.fleet, route.robots, route.stretch.now_ms(now_ms)
-        oldest_ms = stretched_ms - self.settings.flat_ms
+        # Some wishes lie far back (a list that was never read, an order that must rest): they are due since now, not
+        # since then. Only what waits *here* has waited for the budget, and may make time stretch.
+        oldest_ms = stretched_ms - SLIP_TOLERANCE_MS
         while (slot := robots.pop_due(stretched_ms)) >= 0:
             state = fleet.account_of[slot]
             if state is None or state.stopped or slot in fleet.stopped:
