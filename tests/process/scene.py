@@ -27,7 +27,7 @@ PATIENCE_S = 30
 BTC, ETH, SOL = "BTC/USDT:USDT", "ETH/USDT:USDT", "SOL/USDT:USDT"
 POSITIONS, ORDERS, ORDER, FILLS = "v3/positionRisk", "v1/openOrders", "GET /fapi/v1/order", "v1/userTrades"
 NOT_LIMITED = {"quotas": {"weight": {"limit": 100_000_000}}}
-"""The exchange's weight pool out of the way: what is tested is not the budget, and a module's tests share an address."""
+"""The exchange's weight pool out of the way: the budget is not tested here, and a module's tests share an address."""
 
 QUICK = Settings(
     workers=0, calls_per_minute=60_000, holding_ms=250, working_ms=250, flat_ms=500, floor_ms=100, confirm_gap_ms=40,

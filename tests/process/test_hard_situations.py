@@ -1,8 +1,7 @@
-"""The hard situations of a single robot, end to end: what each one is, and what covers it, stands in tests/README.md."""
+"""The hard situations of answers and positions, end to end: tests/README.md has the table of all."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
-from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -19,7 +18,6 @@ from tests.process.scene import (
     now_ms,
     paper_exchange,
     robot,
-    soon_reached,
     stage,
     until,
 )
@@ -33,7 +31,7 @@ pytestmark = pytest.mark.process
 
 @pytest.fixture(scope="module")
 def paper() -> Iterator[Paper]:
-    with paper_exchange() as running:
+    with paper_exchange(seed=6) as running:
         yield running
 
 
@@ -43,66 +41,6 @@ def play(paper: Paper, act: Callable[[Scene], Awaitable[None]], *robots: Any, se
             await act(scene)
 
     asyncio.run(run())
-
-
-def on_every_market(paper: Paper) -> list[Any]:
-    """A robot on every market of one account, so that an order can be placed wherever the price is about to move."""
-    return [robot(market.base, symbol=market.symbol) for market in paper.markets.all]
-
-
-async def place_where_it_fills(scene: Scene, notional: str = "300") -> tuple[str, dict[str, Any]]:
-    """A resting order that the price is about to reach: the robot whose market it is, and the order."""
-    market, side, price = soon_reached(scene.paper.markets, now_ms())
-    size = market.smallest_size(now_ms(), Decimal(notional))
-    placed = await scene.admin.place_order(*scene.at(market.base), side, "limit", str(size), price=str(price))
-    assert placed["order"]["status"] == "open"
-    return market.base, placed["order"]
-
-
-async def filled_at_exchange(scene: Scene, order_id: str) -> None:
-    """Wait until the exchange holds the order no more; nobody has cancelled it, so it was filled."""
-    async def gone() -> bool:
-        books = await scene.books()
-        return all(order["id"] != order_id for book in books.values() for order in book["orders"])
-
-    while not await gone():
-        await asyncio.sleep(0.02)
-
-
-# -- 1: filled between two polls
-
-
-def test_an_order_that_fills_between_two_polls_ends_as_filled_and_its_position_opens_with_it(paper: Paper) -> None:
-    async def act(scene: Scene) -> None:
-        name, order = await place_where_it_fills(scene)
-        await scene.engine.sync(name)
-        assert [known.id for known in scene.orders(name)] == [order["id"]]
-        await filled_at_exchange(scene, order["id"])
-        state = await scene.engine.sync(name)
-        ended = await scene.change("order_ended", name)
-        opened = await scene.change("position_opened", name)
-        assert ended.after is not None
-        assert (ended.after["status"], ended.after["filled"], ended.cause) == ("closed", order["size"], "fill")
-        assert opened.after is not None
-        assert opened.after["size"] == order["size"]
-        assert state.phase is Phase.HOLDING
-
-    play(paper, act, *on_every_market(paper))
-
-
-def test_an_order_that_fills_and_whose_position_closes_between_two_polls_is_no_cancelled_one(paper: Paper) -> None:
-    async def act(scene: Scene) -> None:
-        name, order = await place_where_it_fills(scene)
-        await scene.engine.sync(name)
-        await filled_at_exchange(scene, order["id"])
-        await scene.close(name)
-        state = await scene.engine.sync(name)
-        ended = await scene.change("order_ended", name)
-        assert ended.after is not None
-        assert (ended.after["status"], ended.after["filled"]) == ("closed", order["size"])
-        assert state.phase is Phase.FLAT
-
-    play(paper, act, *on_every_market(paper))
 
 
 # -- 2: a failed call is no empty list
@@ -160,117 +98,6 @@ def test_a_long_outage_loses_nothing_shows_its_staleness_and_is_caught_up_with_a
     play(paper, act, settings=QUICK)
 
 
-# -- 4: not found just after create
-
-
-def test_an_order_that_is_not_found_just_after_its_create_is_asked_for_until_it_shows(paper: Paper) -> None:
-    async def act(scene: Scene) -> None:
-        order = await scene.rest()
-        await scene.misbehave("not_found", ORDER, count=2)
-        await scene.misbehave("empty_list", ORDERS, count=2)
-        await scene.engine.notify("r", "order_placed", order_id=order["id"])
-        opened = await scene.change("order_opened")
-        assert (opened.key, opened.cause) == (f"order:{order['id']}", "event")
-        await until(lambda: scene.engine.status().events_pending == 0, "the event is served")
-        assert await scene.kinds() == ["order_opened"]
-
-    play(paper, act)
-
-
-def test_a_known_order_that_is_not_found_for_a_moment_does_not_end(paper: Paper) -> None:
-    async def act(scene: Scene) -> None:
-        order = await scene.rest()
-        await scene.engine.sync("r")
-        before = scene.last_change
-        await scene.misbehave("empty_list", ORDERS, count=1)
-        await scene.misbehave("not_found", ORDER, count=1)
-        state = await scene.engine.sync("r")
-        assert [known.id for known in scene.orders()] == [order["id"]]
-        assert state.certainty is Certainty.AGREED
-        assert await scene.changes(before) == []
-
-    play(paper, act)
-
-
-# -- 5: the create timed out
-
-
-def test_a_create_that_timed_out_is_found_by_its_client_id_and_reported_once(paper: Paper) -> None:
-    async def act(scene: Scene) -> None:
-        order = await scene.rest(client_id="bot-7")
-        for _ in range(3):
-            await scene.engine.notify("r", "order_placed", client_id="bot-7")
-        opened = await scene.change("order_opened")
-        assert opened.after is not None
-        assert (opened.after["id"], opened.after["client_id"], opened.cause) == (order["id"], "bot-7", "event")
-        await until(lambda: scene.engine.status().events_pending == 0, "the events are served")
-        assert await scene.kinds() == ["order_opened"]
-
-    play(paper, act)
-
-
-def test_a_create_that_timed_out_and_never_happened_is_said_so(paper: Paper) -> None:
-    async def act(scene: Scene) -> None:
-        await scene.engine.notify("r", "order_placed", client_id="bot-8")
-        unseen = await scene.change("event_unseen")
-        assert unseen.evidence["event"]["client_id"] == "bot-8"
-        assert scene.orders() == []
-        assert len(await scene.calls(endpoint=ORDER)) >= 2  # the list alone would not have been enough
-
-    play(paper, act)
-
-
-# -- 6: a cancel races a fill
-
-
-def test_a_cancel_that_came_too_late_leaves_the_order_filled(paper: Paper) -> None:
-    async def act(scene: Scene) -> None:
-        name, order = await place_where_it_fills(scene)
-        await scene.engine.sync(name)
-        await filled_at_exchange(scene, order["id"])
-        await scene.misbehave("doubled_rows", FILLS, count=5)
-        await scene.engine.notify(name, "order_cancelled", order_id=order["id"])
-        ended = await scene.change("order_ended", name)
-        assert ended.after is not None
-        assert (ended.after["status"], ended.after["filled"]) == ("closed", order["size"])
-        await until(lambda: scene.engine.status().events_pending == 0, "the event is served")
-        assert (await scene.kinds(name)).count("order_ended") == 1
-
-    play(paper, act, *on_every_market(paper))
-
-
-def test_a_partly_filled_order_that_is_cancelled_keeps_its_filled_part(paper: Paper) -> None:
-    async def act(scene: Scene) -> None:
-        name, order = await partly_filled_and_cancelled(scene)
-        ended = await scene.change("order_ended", name)
-        assert ended.after is not None
-        assert ended.after["status"] == "canceled"
-        assert ended.after["filled"] == order["filled"]
-        held = scene.position(name)
-        assert held is not None
-        assert held.size == order["filled"]
-
-    async def partly_filled_and_cancelled(scene: Scene) -> tuple[str, dict[str, Any]]:
-        """Try until a cancel falls between two parts of one order's filling."""
-        while True:
-            name, order = await place_where_it_fills(scene, "3000")
-            account, _ = scene.at(name)
-            await scene.engine.sync(name)
-            while (left := await resting(scene, order["id"])) and left["filled"] == "0":
-                await asyncio.sleep(0.005)
-            if left:
-                await scene.admin.cancel_order(account, order["id"])
-                await scene.engine.sync(name)
-                return name, left
-            await scene.close(name)
-
-    async def resting(scene: Scene, order_id: str) -> dict[str, Any] | None:
-        return next((one for book in (await scene.books()).values() for one in book["orders"]
-                     if one["id"] == order_id), None)
-
-    play(paper, act, *on_every_market(paper))
-
-
 # -- 7: closed by hand, liquidated
 
 
@@ -316,3 +143,52 @@ def test_a_skewed_clock_is_measured_and_reading_goes_on_also_after_a_bad_measure
         assert await scene.changes(before) == []
 
     play(paper, act, robot(symbol=BTC))
+
+
+# -- 14: briefly empty
+
+
+def test_lists_that_are_empty_for_a_moment_close_nothing(paper: Paper) -> None:
+    async def act() -> None:
+        async with stage(paper, settings=QUICK) as scene:
+            position, order = await scene.open_and_see(), await scene.rest()
+            await scene.engine.sync("r")
+            before = scene.last_change
+            for endpoint, times in ((POSITIONS, 1), (ORDERS, 1), (POSITIONS, 2), (ORDERS, 3)):
+                await scene.misbehave("empty_list", endpoint, count=times)
+                assert (await scene.engine.sync("r")).certainty is Certainty.AGREED
+                assert scene.position() == position
+                assert [known.id for known in scene.orders()] == [order["id"]]
+            assert await scene.changes(before) == []
+
+    asyncio.run(act())
+
+
+# -- 15: surfaces out of step
+
+
+@pytest.mark.parametrize("behind", [POSITIONS, ORDERS, FILLS, ORDER])
+def test_surfaces_out_of_step_end_in_the_truth_and_nothing_is_told_twice(paper: Paper, behind: str) -> None:
+    async def act() -> None:
+        async with stage(paper, settings=QUICK) as scene:
+            await scene.open_and_see()
+            order = await scene.rest()
+            await scene.engine.sync("r")
+            before = scene.last_change
+            await scene.misbehave("older_state", behind, count=4, delay_ms=200)
+            await scene.admin.cancel_order(scene.at("r")[0], order["id"])
+            by_hand = await scene.close()
+            await scene.misbehave("repeated", behind, count=2)
+            await until(lambda: scene.state().phase is Phase.FLAT and scene.state().certainty is Certainty.AGREED,
+                        lambda: f"the truth: {scene.state()}")
+            closed = await scene.change("position_closed", after=before)
+            ended = {change.key: change for change in await scene.changes_of("order_ended", after=before)}
+            after = ended.pop(f"order:{order['id']}").after
+            assert after is not None
+            assert (after["status"], after["filled"]) == ("canceled", "0")
+            assert set(ended) <= {f"order:{by_hand['id']}"}  # asked for by name, since it closed the position
+            told = [(change.kind, change.key) for change in await scene.changes(before)]
+            assert sorted(told) == sorted({*told}), "told twice"
+            assert closed.evidence["orders"] == [by_hand["id"]]
+
+    asyncio.run(act())
