@@ -44,8 +44,8 @@ class Ledger:
     """One quota within one scope: how much of it is spent, exactly, in microseconds of theoretical arrival time."""
 
     __slots__ = ("aligned", "burst", "emission_us", "foreign", "foreign_before", "foreign_pace", "frozen_until_ms",
-                 "granted", "key", "limit", "marked_at_ms", "marked_foreign", "recent", "reserve", "seen_sent_at_ms", "seen_used", "slack_ms", "tat_us", "unseen",
-                 "window_index", "window_ms", "window_own")
+                 "granted", "key", "limit", "marked_at_ms", "marked_foreign", "recent", "reserve", "seen_sent_at_ms",
+                 "seen_used", "slack_ms", "tat_us", "unseen", "window_index", "window_ms", "window_own")
 
     def __init__(self, key: str, quota: Quota, *, biggest: int, settings: Settings, now_ms: int) -> None:
         self.key = key
@@ -61,7 +61,7 @@ class Ledger:
         self.window_own = 0
         self.seen_used = -1
         self.seen_sent_at_ms = 0
-        self.recent: deque[tuple[int, int]] = deque()  # (granted at, units) that the exchange's counter may not show yet
+        self.recent: deque[tuple[int, int]] = deque()  # (granted at, units) that its counter may not show yet
         self.unseen = 0  # the sum of these units
         self.tat_us = now_ms * 1000
         self.emission_us = 0
@@ -101,15 +101,17 @@ class Ledger:
         elif units > self.burst:
             ahead_us += (units - self.burst) * self.emission_us
         opens_at_ms = now_ms if ahead_us <= now_us else -(-ahead_us // 1000)
-        if self.seen_used >= 0 and opens_at_ms == now_ms and not self._room_in_window(units, now_ms):
-            next_window_ms = (now_ms // self.window_ms + 1) * self.window_ms + _ROLLOVER_SKEW_MS
+        if self.seen_used < 0:
+            return opens_at_ms
+        next_window_ms = (now_ms // self.window_ms + 1) * self.window_ms + _ROLLOVER_SKEW_MS
+        if opens_at_ms == now_ms and not self._room_in_window(units, now_ms):
             return min(next_window_ms, now_ms + max(self.window_ms // _LOOKS, 1))
-        return opens_at_ms
+        return min(opens_at_ms, next_window_ms)  # there other programs' use is weighed anew
 
     def charge(self, units: int, now_ms: int) -> None:
         """Spend `units` now, whether or not there was room (what was sent is spent)."""
         now_us = now_ms * 1000
-        self.tat_us = (self.tat_us if self.tat_us > now_us else now_us) + units * self.emission_us
+        self.tat_us = max(self.tat_us, now_us) + units * self.emission_us
         self.granted += units
         if self.aligned:
             if now_ms // self.window_ms != self.window_index:
@@ -137,15 +139,9 @@ class Ledger:
         if sent_at_ms < max(early_ms, self.seen_sent_at_ms) or sent_at_ms // self.window_ms > self.window_index:
             return  # it speaks of a window that is over, or may do so, or is older than what we know
         self.seen_used, self.seen_sent_at_ms = used, sent_at_ms
-        recent = self.recent
-        while recent and recent[0][0] <= sent_at_ms - self.slack_ms:
-            self.unseen -= recent.popleft()[1]
-        after = 0  # granted since that request was sent: surely not in its counter
-        for granted_at_ms, units in reversed(recent):
-            if granted_at_ms <= sent_at_ms:
-                break
-            after += units
-        foreign = max(used - (self.window_own - after), 0)
+        self._forget(sent_at_ms - self.slack_ms)
+        # All that was granted counts as ours, what is still on its way too: our own calls never look like another's.
+        foreign = max(used - self.window_own, 0)
         if foreign or self.foreign:
             self.foreign = foreign
             self._mark(sent_at_ms)
@@ -173,12 +169,16 @@ class Ledger:
         index = now_ms // self.window_ms
         if index != self.window_index:
             self.foreign_before = self.foreign if index == self.window_index + 1 else 0
-            self.window_index, self.window_own, self.foreign = index, 0, 0
+            self.window_index, self.foreign = index, 0
             self.seen_used = 0 if self.seen_used >= 0 else -1
             self.seen_sent_at_ms = self.marked_foreign = 0
-            self.recent.clear()
-            self.unseen = 0
+            self._forget(now_ms - self.slack_ms)
+            self.window_own = self.unseen  # what is still on its way may be counted in the new window
             self._set_rate(now_ms)
+
+    def _forget(self, until_ms: int) -> None:
+        while self.recent and self.recent[0][0] <= until_ms:
+            self.unseen -= self.recent.popleft()[1]
 
     def _room_in_window(self, units: int, now_ms: int) -> bool:
         """Whether the exchange's aligned window certainly has room, by its own counter and what it may not show yet."""
