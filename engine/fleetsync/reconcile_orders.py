@@ -141,7 +141,8 @@ class OrdersPass:
         if not_found_at_ms > max(doubt.first_at_ms, doubt.not_found_at_ms):
             doubt = replace(doubt, asked=doubt.asked + 1, not_found_at_ms=not_found_at_ms)
         # Fills end it only when its own status is out of reach: its size may have been amended since it was read.
-        if doubt.not_found_at_ms and total >= Decimal(order.size) > ZERO:
+        graced = doubt.not_found_at_ms >= order.created_at_ms + self._rules.visibility_grace_ms
+        if graced and total >= Decimal(order.size) > ZERO:
             last_at_ms = max(self._evidence.fills[trade].at_ms for trade in trades)
             last_at_ms = max(last_at_ms, order.updated_at_ms)
             self._finish(order, replace(order, status="closed", filled=order.size, updated_at_ms=last_at_ms), "fill",
@@ -149,11 +150,12 @@ class OrdersPass:
             return
         if total > Decimal(order.filled):
             order = self._grow(order, canonical(total), evidence)
-        doubt = replace(doubt, fills_read=doubt.fills_read or self._evidence.reaches(order.created_at_ms))
+        if self._evidence.reaches(order.created_at_ms) and self._evidence.fills_as_of_ms >= doubt.first_at_ms:
+            doubt = replace(doubt, fills_read=True)
         self.doubts[doubt.key] = doubt
-        if doubt.fills_read and doubt.not_found_at_ms and self._beyond_knowing(order, doubt):
+        if graced and doubt.fills_read and self._beyond_knowing(order, doubt):
             evidence["surfaces"] = ["orders", "order", "fills"]
-            past = self._now_ms - order.created_at_ms > self._rules.order_retention_ms
+            past = doubt.not_found_at_ms - order.created_at_ms > self._rules.order_retention_ms
             self._finish(order, replace(order, status="unknown"), "retention" if past else "external", evidence,
                          max(not_found_at_ms, self._evidence.fills_as_of_ms, doubt.last_at_ms))
             return
@@ -167,9 +169,9 @@ class OrdersPass:
         return grown
 
     def _beyond_knowing(self, order: Order, doubt: Doubt) -> bool:
-        age_ms = self._now_ms - order.created_at_ms
-        if age_ms < self._rules.visibility_grace_ms or doubt.reads < _LISTS_ENOUGH:
+        if doubt.reads < _LISTS_ENOUGH:
             return False
+        age_ms = doubt.not_found_at_ms - order.created_at_ms  # at the answer, however late it came
         return age_ms > self._rules.order_retention_ms or doubt.asked >= _NOT_FOUND_ENOUGH
 
     def _ask(self, order: Order, asked: int) -> None:
