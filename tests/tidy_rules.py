@@ -7,12 +7,13 @@ LONGEST_FUNCTION = 70  # lines; aim at 40
 ENGINE = {
     "words": ("units", "errors", "model", "messages", "tariff", "config"),
     "decisions": ("heap", "budget", "cadence", "health", "planner", "book", "evidence", "reconcile_orders",
-                  "reconcile"),  # fmt: skip
+                  "reconcile"),
     "seams": ("ports",),
     "core": ("fleet", "tolls", "timing", "sync", "crewing", "journal", "events", "grants", "trouble", "settle", "core"),
-    "shell": ("clock", "wire", "link", "worker", "process", "crew", "report", "explain", "assembly", "writer", "loop", "engine"),
+    "shell": ("clock", "wire", "link", "worker", "process", "crew", "report", "explain", "assembly", "writer", "loop",
+              "engine"),
     "face": ("__init__",),
-}
+}  # fmt: skip
 # Parts of the core are handed the core itself and share its state; they name its class for the type checker only.
 OWNER = {"grants": "core", "settle": "core", "trouble": "core"}
 PURE = ("words", "decisions", "core")  # no await, no clock, no file, no process: time and randomness are arguments
@@ -31,7 +32,8 @@ ADAPTERS = {
     "store": ("duckdb_store", "duckdb_store.*", "memory_store", "store_rows", "query", "query_*"),
     "fleet file": ("fleet_*", "synthetic"),
     "composition": ("__init__", "__main__", "control", "cli", "cli.*", "demo", "demo_*", "http_api", "http_api.*",
-                    "http_*", "live_view", "live_*", "simulate", "simulate_*", "simulation", "simulation.*", "measure_*"),
+                    "http_*", "live_view", "live_*", "simulate", "simulate_*", "simulation", "simulation.*",
+                    "measure_*"),
 }  # fmt: skip
 MAY_PRINT = ("cli", "cli.*")
 
