@@ -4,6 +4,7 @@ Urgent accounts come first, then ready ones, the route whose head has waited lon
 granted waits for the ledger that is in the way and holds up nobody who does not need that ledger.
 """
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from fleetsync.budget import Deferral, dispatch_calls_max
@@ -52,29 +53,31 @@ class Granter:
             self._core.commands.append((worker, message))
 
     def grant_urgent(self, now_ms: int) -> None:
-        """Serve the urgent lanes as far as the budget goes, with a scheduled account now and then."""
-        for route in self._core.fleet.routes.values():
-            while max(route.urgent_blocked_ms, self.urgent_blocked_ms) <= now_ms:
-                if self._urgent_in_a_row >= _URGENT_IN_A_ROW and route.ready.live:
-                    self._urgent_in_a_row = 0
-                    self._serve_scheduled(route, now_ms, borrowing=True)
-                    continue
-                since_ms = route.urgent.next_due_at_ms()
-                index = route.urgent.pop_due(now_ms)
-                if since_ms is None or index < 0:
-                    break
-                state = self._core.fleet.accounts[index]
-                if state is not None and not state.busy:
-                    self._urgent_in_a_row += 1
-                    self._dispatch(state, now_ms, urgent=True, key_ms=since_ms)
+        """Serve the urgent lanes, who has waited longest first, with a scheduled account now and then.
+
+        A scheduled account whose turn it is keeps it until the budget admits it: otherwise small urgent calls would
+        take each unit as it comes, and a larger call would never find enough.
+        """
+        while self.urgent_blocked_ms <= now_ms:
+            open_routes = [route for route in self._core.fleet.routes.values() if route.urgent_blocked_ms <= now_ms]
+            lanes = [route for route in open_routes if (route.urgent.next_due_at_ms() or now_ms + 1) <= now_ms]
+            if not lanes:
+                return
+            ready = [route for route in open_routes if route.ready.live]
+            if self._urgent_in_a_row >= _URGENT_IN_A_ROW and ready:
+                self._serve_scheduled(_longest_waiting(ready), now_ms, borrowing=True)
+                continue
+            route = min(lanes, key=lambda lane: lane.urgent.next_due_at_ms() or 0)
+            since_ms = route.urgent.next_due_at_ms() or 0
+            state = self._core.fleet.accounts[route.urgent.pop_due(now_ms)]
+            if state is not None and not state.busy:
+                self._dispatch(state, now_ms, urgent=True, key_ms=since_ms)
 
     def grant_scheduled(self, now_ms: int) -> None:
         """Serve ready accounts, the route whose head has waited longest first, until nothing can be granted."""
         routes = [route for route in self._core.fleet.routes.values() if route.ready.live]
         while routes and self.scheduled_blocked_ms <= now_ms:
-            route = routes[0]
-            if len(routes) > 1:
-                route = min(routes, key=lambda r: r.stretch.real_ms(r.ready.next_due_at_ms() or 0))
+            route = _longest_waiting(routes)
             if route.scheduled_blocked_ms > now_ms or not self._serve_scheduled(route, now_ms):
                 routes.remove(route)
         for route in self._core.fleet.routes.values():
@@ -137,8 +140,9 @@ class Granter:
         deferral = self._circuit(route, now_ms) or self._core.budget.request(
             charges, now_ms, urgent=urgent or borrowing)
         if deferral is not None:
-            self._defer(state, deferral, key_ms, urgent=urgent)
+            self._defer(state, deferral, key_ms, urgent=urgent, borrowing=borrowing)
             return
+        self._urgent_in_a_row = self._urgent_in_a_row + 1 if urgent else 0
         slots, state.waiting = state.waiting, []
         route.due -= len(slots)
         sync = self._sync(state, route, state.worker, calls, slots, head_ms, now_ms, urgent=urgent)
@@ -174,24 +178,25 @@ class Granter:
         if not (state.books or state.urgent or state.questions or state.pages) and state.route.one_list:
             return _ROUTINE if self._wants_routine(state, stretched_ms) else _NOTHING
         positions = False
-        orders: set[str] = set()
-        conditional: set[str] = set()
+        orders: dict[str, int] = {}  # symbol -> due since; what is asked for at once comes before all that
+        conditional: dict[str, int] = {}
         for slot, since_ms in state.urgent.items():
             positions = positions or state.positions_as_of_ms < since_ms
             if max(state.orders_as_of_ms, fleet.orders_as_of_ms[slot]) < since_ms:
-                orders.add(fleet.symbols[slot])
+                orders[fleet.symbols[slot]] = 0
             if offers_conditional and fleet.conditional_as_of(state, slot) < since_ms:
-                conditional.add(fleet.symbols[slot])
+                conditional[fleet.symbols[slot]] = 0
         for slot in state.waiting:
             due_ms = self._core.timing.surfaces_due(slot, state)
             until_ms = stretched_ms + self._core.timing.interval_ms(slot, fleet.phase[slot], state) // _NEARLY_DUE
             positions = positions or due_ms[0] <= until_ms
+            symbol = fleet.symbols[slot]
             if 0 <= due_ms[1] <= until_ms:
-                orders.add(fleet.symbols[slot])
+                orders[symbol] = min(due_ms[1], orders.get(symbol, due_ms[1]))
             if 0 <= due_ms[2] <= until_ms:
-                conditional.add(fleet.symbols[slot])
+                conditional[symbol] = min(due_ms[2], conditional.get(symbol, due_ms[2]))
         questions = tuple(call for call, at_ms in state.questions.items() if at_ms <= now_ms)
-        return Need(positions, tuple(sorted(orders)), tuple(sorted(conditional)), questions, tuple(state.pages.items()))
+        return Need(positions, _by_age(orders), _by_age(conditional), questions, tuple(state.pages.items()))
 
     def _wants_routine(self, state: AccountState, stretched_ms: int) -> bool:
         """Whether a robot of a quiet account is due, or nearly."""
@@ -207,16 +212,16 @@ class Granter:
         at_ms = route.circuit.admits_at_ms(now_ms)
         return Deferral(None, at_ms) if at_ms > now_ms else None
 
-    def _defer(self, state: AccountState, deferral: Deferral, key_ms: int, *, urgent: bool) -> None:
+    def _defer(self, state: AccountState, deferral: Deferral, key_ms: int, *, urgent: bool, borrowing: bool) -> None:
         """Wait for the ledger that is in the way, at the level it stands for: all, the route, or this account alone."""
         route = state.route
         if deferral.ledger is self._core.budget.operator:
             self.scheduled_blocked_ms = deferral.at_ms
-            if urgent:
+            if urgent or borrowing:
                 self.urgent_blocked_ms = deferral.at_ms
         elif deferral.ledger is None or deferral.ledger.key in self._core.tolls.egress_keys(route):
             route.scheduled_blocked_ms = deferral.at_ms
-            if urgent:
+            if urgent or borrowing:
                 route.urgent_blocked_ms = deferral.at_ms
         else:
             state.parked_until_ms = deferral.at_ms
@@ -226,3 +231,14 @@ class Granter:
             route.urgent.put(state.index, key_ms)
         else:
             route.ready.put(state.index, key_ms)
+
+
+def _longest_waiting(routes: Sequence[Route]) -> Route:
+    """Of routes with ready accounts, the one whose head has waited longest."""
+    return routes[0] if len(routes) == 1 else min(
+        routes, key=lambda route: route.stretch.real_ms(route.ready.next_due_at_ms() or 0))
+
+
+def _by_age(since_ms: dict[str, int]) -> tuple[str, ...]:
+    """Symbols, longest due first: when a grant cannot hold all, those left over come first the next time."""
+    return tuple(sorted(since_ms, key=lambda symbol: (since_ms[symbol], symbol)))

@@ -21,7 +21,7 @@ class Need:
     """What has to be known about one account now."""
 
     positions: bool = False
-    orders: tuple[str, ...] = ()  # symbols, sorted
+    orders: tuple[str, ...] = ()  # symbols, the most wanted first: a grant may hold only some
     conditional: tuple[str, ...] = ()
     questions: tuple[Call, ...] = ()  # evidence that reconcile asked for
     pages: tuple[tuple[Surface, int], ...] = ()  # pages that the last answers needed, where more than one

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from fleetsync.core import Core
 
 _PAGES_MAX = 64  # no list is followed further; what is longer stays partial
+_PLACE_KEPT_MS = 1_000  # a robot that one grant could not serve whole keeps its place in the lane, up to this far back
 _SIBLINGS_MAX = 32  # robots on the same symbol that one external change expedites
 _SIBLING_FRESH_MS = 1_000
 _BOOK_MEMORY_MS = 10 * MINUTE_MS  # how long an empty book remembers what ended on it
@@ -41,6 +42,7 @@ class Settlement:
         """Take in a worker's report of a sync."""
         core, state = self._core, sync.state
         core.journal.syncs += 1
+        sync.route.circuit.ended(now_ms)
         self.trouble.feedback(sync.route, done.requests, now_ms)
         if state is None:
             self._opened(sync, done.answers[0], now_ms)
@@ -83,6 +85,7 @@ class Settlement:
     def abandon(self, sync: Sync, now_ms: int) -> None:
         """Nothing will be heard of this sync: whoever waited for it waits again."""
         state = sync.state
+        sync.route.circuit.ended(now_ms)
         if state is None:
             self._core.roster.open_failed(sync.worker, sync.route, now_ms + self._core.settings.backoff_ms)
             return
@@ -104,11 +107,12 @@ class Settlement:
         for slot, since_ms in sync.urgent_slots.items():
             if account_of[slot] is state and not core.fleet.read_since(slot, since_ms):
                 state.urgent[slot] = max(since_ms, state.urgent.get(slot, 0))
-        self.rearm(state, stretched_ms)
+        oldest_ms = self.rearm(state, stretched_ms)
         for slot in () if touched is sync.slots else touched:
             if account_of[slot] is state and slot not in state.waiting:
                 state.route.robots.put(slot, max(core.timing.wish_ms(slot, state), stretched_ms + 1))
-        self.next_step(state, now_ms)
+        # What one grant could not hold keeps its place: stretched time must wait for it too.
+        self.next_step(state, now_ms, max(oldest_ms, stretched_ms - _PLACE_KEPT_MS))
 
     def _look_at(self, state: AccountState, touched: Iterable[int], now_ms: int) -> None:
         """What the reading says of the robots it concerns: their phases, and whom it answers."""
@@ -122,18 +126,23 @@ class Settlement:
             if inbox.pending or inbox.waiters:
                 self._check_inbox(slot, state, now_ms)
 
-    def rearm(self, state: AccountState, stretched_ms: int) -> None:
-        """Back to the heap with every waiting robot that is no longer due; those still due stay waiting."""
+    def rearm(self, state: AccountState, stretched_ms: int) -> int:
+        """Back to the heap with every waiting robot that is no longer due; those still due stay waiting.
+
+        Returns the oldest wish among these, or `stretched_ms`.
+        """
         fleet, route, timing = self._core.fleet, state.route, self._core.timing
-        still_due = []
+        still_due, oldest_ms = [], stretched_ms
         for slot in state.waiting:
             wish_ms = timing.wish_ms(slot, state)
             if wish_ms <= stretched_ms and slot not in fleet.stopped and not state.stopped:
                 still_due.append(slot)
+                oldest_ms = min(oldest_ms, wish_ms)
             elif not state.stopped and slot not in fleet.stopped:
                 route.robots.put(slot, wish_ms)
         route.due -= len(state.waiting) - len(still_due)
         state.waiting = still_due
+        return oldest_ms
 
     def next_step(self, state: AccountState, now_ms: int, key_ms: int | None = None) -> None:
         """What an idle account wants next: its questions and urgent robots now or later, its due robots in turn."""
@@ -304,6 +313,8 @@ class Settlement:
             core.journal.over(f"route:{sync.route.name}", f"{sync.route.name} answers again")
             return
         core.journal.count_fault(answer.fault.value)
+        if answer.fault in {Fault.BANNED, Fault.RATE_LIMITED}:
+            self.trouble.freeze(sync.route, "", answer, now_ms)
         failures = min(sync.route.circuit.failures + 1, 6)
         wait_ms = max(answer.retry_after_ms, backoff_ms(failures, core.settings, core.rng))
         core.roster.open_failed(sync.worker, sync.route, now_ms + wait_ms)
