@@ -9,7 +9,7 @@ from fleetsync_adapters.simulation.observe import History, Observer
 from fleetsync_adapters.simulation.promises import Breach, Promise
 from fleetsync_adapters.simulation.promises_budget import Grants, Quotas
 from fleetsync_adapters.simulation.promises_events import EventsServed, SyncsAnswered
-from fleetsync_adapters.simulation.promises_runs import NobodyForgotten, OneRun, StretchIsUsed
+from fleetsync_adapters.simulation.promises_runs import FairTurns, NobodyForgotten, OneRun, StretchIsUsed
 from fleetsync_adapters.simulation.promises_state import BoundedMemory, Numbers, Replay
 from fleetsync_adapters.simulation.promises_truth import Truth
 from fleetsync_adapters.simulation.swarm import Options, build
@@ -17,7 +17,7 @@ from fleetsync_adapters.simulation.world import World
 
 _WARM_UP_MS = 2 * MINUTE_MS  # first runs are spread; from then on nobody may be late
 
-PROMISES: tuple[type[Promise], ...] = (Quotas, Grants, OneRun, NobodyForgotten, StretchIsUsed, EventsServed,
+PROMISES: tuple[type[Promise], ...] = (Quotas, Grants, OneRun, NobodyForgotten, FairTurns, StretchIsUsed, EventsServed,
                                        SyncsAnswered, Truth, Numbers, Replay, BoundedMemory)
 
 
@@ -55,7 +55,7 @@ def attempt(options: Options, observers: Sequence[Observer] = ()) -> Verdict:
     world = World(build(options), [*promises, history, _Counter(verdict), *observers])
     for promise in (*promises, convergence):
         promise.bind(world)
-        if not world.chaos and isinstance(promise, NobodyForgotten | StretchIsUsed):
+        if not world.chaos and isinstance(promise, NobodyForgotten | FairTurns | StretchIsUsed):
             promise.strict_from_ms = world.now_ms + _WARM_UP_MS
     try:
         world.run()
