@@ -1,4 +1,4 @@
-"""The hard situations of shared books, long lists, other surfaces and restarts; tests/README.md has the table of all."""
+"""The hard situations of shared books, long lists, other surfaces and restarts; see the table in tests/README.md."""
 
 import asyncio
 from collections.abc import Iterator
