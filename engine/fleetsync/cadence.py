@@ -13,6 +13,7 @@ from fleetsync.config import Settings
 from fleetsync.model import Phase, Robot
 
 SLIP_TOLERANCE_MS = 1_000  # a backlog younger than this is caught up with, older ones stretch time
+_SPEED_MIN = 0.001  # stretched time is never taken to be slower than this, so that ratios stay finite
 _RATIO_SPAN_MS = 30_000  # the stretch ratio is measured over about this long
 
 
@@ -107,9 +108,10 @@ class StretchClock:
         if span_ms < SLIP_TOLERANCE_MS:
             return
         slipped_ms = self.slip_ms - self._measured_slip_ms
-        now_ratio = span_ms / max(span_ms - slipped_ms, 1)
+        # Averaged as a speed: a second that stood still is one part in thirty, not an infinite ratio.
+        speed = (span_ms - slipped_ms) / span_ms
         share = min(span_ms / _RATIO_SPAN_MS, 1.0)
-        self.ratio += (now_ratio - self.ratio) * share
+        self.ratio = 1 / max(1 / self.ratio * (1 - share) + speed * share, _SPEED_MIN)
         self._measured_at_ms, self._measured_slip_ms = real_ms, self.slip_ms
 
     def weighted_ms(self, interval_ms: int, priority: float) -> int:
