@@ -16,7 +16,7 @@ from fleetsync.journal import Journal
 from fleetsync.model import Certainty
 
 KINDS = ("opened", "closed", "manual", "order_placed", "order_cancelled", "suspect")
-_SETTLE_FIRST_MS = 250
+_SETTLE_FIRST_MS = 50
 _SETTLE_MAX_MS = 4_000
 
 
