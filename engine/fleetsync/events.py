@@ -94,6 +94,11 @@ class Inbox:
         """What pending events of these robots can explain."""
         return [event.announcement() for slot in slots for event in self.pending.get(slot, ())]
 
+    def wanted_since_ms(self, slot: int) -> int:
+        """Since when a robot has to have been read for all that waits on it."""
+        wanted = [event.at_ms for event in self.pending.get(slot, ())]
+        return max([*wanted, *(waiter.not_before_ms for waiter in self.waiters.get(slot, ()))], default=0)
+
     def robot_removed(self, slot: int, journal: Journal) -> None:
         """Nobody is left to serve."""
         for event in self.pending.pop(slot, ()):
