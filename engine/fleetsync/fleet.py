@@ -71,6 +71,7 @@ class AccountState:
     conditional_as_of_ms: int = 0
     books: dict[str, Book] = field(default_factory=dict)  # those with something in them
     by_symbol: dict[str, list[int]] | None = None
+    left_over: tuple[Call, ...] = ()  # of the last plan: what its grant could not hold, first in the next one
     questions: dict[Call, int] = field(default_factory=dict)  # open questions, and when they may be asked
     pages: dict[Surface, int] = field(default_factory=dict)
     last_calls: tuple[Call, ...] = ()  # of the last sync

@@ -129,13 +129,13 @@ class Granter:
         if not self._core.roster.serves(state.worker, route):
             self._core.roster.stall(state, head_ms)
             return
+        left_over: tuple[Call, ...] = ()
         if need is _ROUTINE:
             calls, charges = route.routine, self._core.tolls.routine_charges(state, now_ms)
         else:
             calls = plan(need, route.prices)
             if len(calls) > 1:
-                calls_max = dispatch_calls_max(self._core.settings.calls_per_minute)
-                calls = calls[: cut(calls, route.tariff, calls_max, route.weights_max)]
+                calls, left_over = self._cut(state, calls)
             charges = self._core.tolls.charges(state, calls, now_ms)
         deferral = self._circuit(route, now_ms) or self._core.budget.request(
             charges, now_ms, urgent=urgent or borrowing)
@@ -152,12 +152,22 @@ class Granter:
             for call in calls:
                 state.questions.pop(call, None)
         state.busy = sync.id
-        state.last_calls = calls
+        state.last_calls, state.left_over = calls, left_over
         route.urgent.remove(state.index)
         route.ready.remove(state.index)
         full = urgent or bool(need.questions) or (bool(state.books) and self._core.settlement.has_doubts(state))
         message = Dispatch(sync.id, state.account.id, calls, now_ms + self._core.settings.grant_valid_ms, full)
         self._core.commands.append((state.worker, message))
+
+    def _cut(self, state: AccountState, calls: tuple[Call, ...]) -> tuple[tuple[Call, ...], tuple[Call, ...]]:
+        """What one grant holds of a plan, and the rest; what was left over the last time comes first."""
+        if state.left_over:
+            ranks = {(call.surface, call.symbol, call.order_id): rank for rank, call in enumerate(state.left_over)}
+            last = len(ranks)
+            calls = tuple(sorted(calls, key=lambda call: ranks.get((call.surface, call.symbol, call.order_id), last)))
+        calls_max = dispatch_calls_max(self._core.settings.calls_per_minute)
+        taken = cut(calls, state.route.tariff, calls_max, state.route.weights_max)
+        return calls[:taken], calls[taken:]
 
     def _sync(self, state: AccountState | None, route: Route, worker: int, calls: tuple[Call, ...], slots: list[int],
               key_ms: int, now_ms: int, *, urgent: bool) -> Sync:
