@@ -4,6 +4,7 @@ The bound is made of what the engine's own settings say: how long an account res
 how long a ban that is still on lasts, and how long a round of the whole fleet takes under the budget.
 """
 
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -107,8 +108,11 @@ def store_differences(world: "World") -> list[str]:
             for key in keys if known.get(key) != stored.get(key)]
 
 
-def converge(world: "World") -> tuple[int, list[str]]:
-    """Stop the faults and the trading, let time pass; how long it took, and what still differs at the bound."""
+def converge(world: "World", left: Callable[[], list[str]]) -> tuple[int, list[str]]:
+    """Stop the faults and the trading, let time pass; how long it took, and what is still open at the bound.
+
+    `left` tells what else has to be over by then.
+    """
     world.trader.ended = True
     if world.chaos is not None:
         world.chaos.end()
@@ -119,7 +123,7 @@ def converge(world: "World") -> tuple[int, list[str]]:
         world.run(world.now_ms + SECOND_MS)
         found = differences(world)
         if not found and world.life is not None and not world.life.committing:
-            found = store_differences(world)
+            found = store_differences(world) or left()
             if not found:
                 break
     return world.now_ms - began_at_ms, found

@@ -144,11 +144,13 @@ class Grants(Promise):
         self._open: dict[int, tuple[int, int, int]] = {}  # sync -> (pages, worker, when it may be given up)
         self._last_id = self._charged = self._settled = self._given_up = 0
         self._lost: dict[int, int] = {}  # worker -> when it was lost
+        self._late: dict[int, int] = {}  # syncs that were given up and may still be reported -> pages
 
     def begun(self, at_ms: int, life: Life) -> None:
         """A new engine counts anew."""
         self._open.clear()
         self._lost.clear()
+        self._late.clear()
         self._last_id = self._charged = self._settled = self._given_up = 0
 
     def sent(self, at_ms: int, worker: int, message: ToWorker) -> None:
@@ -176,6 +178,8 @@ class Grants(Promise):
             grant = self._open.pop(message.sync_id, None)
             if grant is not None:
                 self._settled += grant[0]
+            else:
+                self._given_up -= self._late.pop(message.sync_id, 0)
         elif isinstance(message, WorkerLost):
             self._lost[message.worker] = at_ms
 
@@ -194,6 +198,8 @@ class Grants(Promise):
         for sync_id in [sync_id for sync_id in self._open if sync_id not in life.core.in_flight]:
             pages, worker, by_ms = self._open.pop(sync_id)
             self._given_up += pages
+            if life.core.roster.up(worker):
+                self._late[sync_id] = pages
             if at_ms < by_ms and self._lost.get(worker, -1) < life.began_at_ms:
                 self.broken(f"sync {sync_id} was given up {by_ms - at_ms} ms before its calls can be over")
         if life.core.journal.uncertain_calls != self._given_up:

@@ -11,7 +11,7 @@ from fleetsync_adapters.simulation.world import World
 
 _ROBOTS_A_SECOND = 200  # of large fleets, so many are looked at each second, in turn
 _SLIP_MS = 1_000  # how far a key may lag behind stretched time before that stands still
-_SLIPS_UNNOTICED = 0.1  # of a minute
+_SLIPS_UNNOTICED = 0.15  # of a minute
 _USED_UP = 0.8  # of a quota; bursts, jitter and the size of grants cost the rest at small limits
 _TURNS_AN_ACCOUNT, _TURNS_MORE = 6, 20  # urgent accounts take four turns of five
 _LATE_MS = _SLIP_MS + 6_000  # and what a sync, a commit and a busy account add
@@ -122,9 +122,9 @@ class NobodyForgotten(Promise):
             return  # said loudly by the engine: the budget cannot hold them
         adaptive = settings.mode == "adaptive"
         longest_ms = settings.flat_ceiling_ms if adaptive else max(settings.flat_ms, settings.holding_ms)
-        slipped = state.route.stretch.ratio if core.fleet.priority_of else 1.0  # a weighed interval takes it in
+        slipped = max(state.route.stretch.ratio, 1.0) if core.fleet.priority_of else 1.0  # a weighed interval has it
         age_ms = state.route.stretch.now_ms(at_ms) - state.positions_key_ms
-        if age_ms > longest_ms * slipped + _LATE_MS:
+        if age_ms > longest_ms * slipped + _LATE_MS * state.route.stretch.speed_max:
             self.broken(f"robot {core.fleet.ids[slot]} was not read for {age_ms} ms of stretched time")
 
     @staticmethod
