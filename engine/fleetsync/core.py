@@ -39,6 +39,8 @@ from fleetsync.tariff import Tariff
 from fleetsync.timing import Timing
 from fleetsync.tolls import Tolls
 
+_GIVEN_UP_KEPT = 10_000  # syncs without a report that are remembered
+
 
 class Core:
     """See the module's docstring. All public methods take the instant as an argument and return at once."""
@@ -60,6 +62,7 @@ class Core:
         self.settlement = Settlement(self)
         self.granter = Granter(self)
         self.commands: list[tuple[int, ToWorker]] = []
+        self._given_up: dict[int, int] = {}  # syncs whose report may still come -> calls granted
         self._heartbeat_slot = 0
 
     # -- the fleet changes
@@ -108,6 +111,10 @@ class Core:
         slot = self.fleet.slot(robot_id)
         self.journal.robot_removed(robot_id, slot)
         self.inbox.robot_removed(slot, self.journal)
+        sync = self.in_flight.get(self.fleet.state_of(slot).busy)
+        if sync is not None:  # its answers must not reach a robot that is given this slot meanwhile
+            sync.slots = [other for other in sync.slots if other != slot]
+            sync.urgent_slots.pop(slot, None)
         self.timing.forget(slot)
         self.fleet.remove_robot(slot)
 
@@ -123,6 +130,8 @@ class Core:
         for slot in state.slots:
             if slot not in self.fleet.stopped:
                 state.route.robots.put(slot, state.route.stretch.now_ms(now_ms))
+                if slot in self.inbox.pending:
+                    self.expedite(slot, now_ms)
 
     def set_calls_per_minute(self, limit: int, now_ms: int) -> None:
         """Change the operator's cap while running."""
@@ -143,7 +152,10 @@ class Core:
         if event.kind == "closed" and book is not None and book.positions:
             # Its fills prove a close at once, where a list without it would have to be read twice.
             since_ms = min(position.updated_at_ms for position in book.positions)
-            state.questions[Call(Surface.FILLS, symbol, since_ms=since_ms)] = now_ms
+            self.settlement.ask(state, Call(Surface.FILLS, symbol, since_ms=since_ms), now_ms)
+        elif event.kind == "order_cancelled" and event.order_id:
+            # Likewise its own status proves its end; the list would only raise the question.
+            state.questions[Call(Surface.ORDER, symbol, order_id=event.order_id)] = now_ms
         self.expedite(event.slot, now_ms)
 
     def await_sync(self, waiter: Waiter, now_ms: int) -> None:
@@ -184,8 +196,11 @@ class Core:
         self.journal.count_requests(done.requests)
         sync = self.in_flight.pop(done.sync_id, None)
         if sync is None:
-            return  # it was given up before; its requests are in the ledger, its answers are too late to prove anything
+            # It was given up before: its answers are too late to prove anything, but its calls are certain now.
+            self.journal.uncertain_calls -= self._given_up.pop(done.sync_id, 0)
+            return
         self.roster.finished(sync.worker)
+        sync.route.circuit.ended(now_ms)
         self.settlement.settle(sync, done, now_ms)
         self._unstall(sync.worker, now_ms)
 
@@ -210,7 +225,13 @@ class Core:
         """No report of this sync will be believed any more: its robots go back to where they were."""
         del self.in_flight[sync.id]
         self.roster.finished(sync.worker)
-        self.journal.uncertain_calls += sum(call.pages for call in sync.calls)
+        sync.route.circuit.ended(now_ms)
+        calls = sum(call.pages for call in sync.calls)
+        self.journal.uncertain_calls += calls
+        if self.roster.up(sync.worker):  # it may still report
+            self._given_up[sync.id] = calls
+            if len(self._given_up) > _GIVEN_UP_KEPT:
+                del self._given_up[next(iter(self._given_up))]
         self.settlement.abandon(sync, now_ms)
         self._unstall(sync.worker, now_ms)
 

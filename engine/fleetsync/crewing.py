@@ -113,7 +113,9 @@ class Roster:
         room = self._in_flight_max - crewed.in_flight
         freed: list[tuple[AccountState, int]] = []
         while crewed.stalled and len(freed) < room:
-            freed.append(crewed.stalled.pop(next(iter(crewed.stalled))))
+            state, key_ms = crewed.stalled.pop(next(iter(crewed.stalled)))
+            if not (state.stopped or state.busy):  # those take no room, and would leave others waiting for good
+                freed.append((state, key_ms))
         return freed
 
     @property

@@ -11,6 +11,7 @@ from fleetsync.config import Settings
 
 _CIRCUIT_FAILURES = 8  # failures in a row, over at least two accounts, that open a route's circuit
 _PROBE_MAX_MS = 30_000
+_PROBE_AGAIN_MS = 1_000  # after a probe that told nothing: its worker was lost, its grant ran out
 
 
 def backoff_ms(failures: int, settings: Settings, rng: Random) -> int:
@@ -47,11 +48,17 @@ class Circuit:
         """When the next call may go: now, or when the next probe is due (after this one's end, while one is out)."""
         if not self.is_open:
             return now_ms
-        return max(self.open_until_ms, now_ms + 1_000 if self.probing else now_ms)
+        return max(self.open_until_ms, now_ms + _PROBE_AGAIN_MS if self.probing else now_ms)
 
     def sent(self) -> None:
         """A call goes; on an open circuit it is the probe."""
         self.probing = self.is_open
+
+    def ended(self, now_ms: int) -> None:
+        """A call is over, whatever it brought: if it was the probe, another may go soon."""
+        if self.probing:
+            self.probing = False
+            self.open_until_ms = max(self.open_until_ms, now_ms + _PROBE_AGAIN_MS)
 
     def succeeded(self) -> bool:
         """An answer came. True when that closed the circuit."""

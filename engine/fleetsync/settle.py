@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from fleetsync.core import Core
 
 _PAGES_MAX = 64  # no list is followed further; what is longer stays partial
-_PLACE_KEPT_MS = 1_000  # a robot that one grant could not serve whole keeps its place in the lane, up to this far back
+_PLACE_KEPT_MS = 500  # whom one grant could not serve whole keeps its place up to this far back, behind who waits longer
 _SIBLINGS_MAX = 32  # robots on the same symbol that one external change expedites
 _SIBLING_FRESH_MS = 1_000
 _BOOK_MEMORY_MS = 10 * MINUTE_MS  # how long an empty book remembers what ended on it
@@ -42,7 +42,6 @@ class Settlement:
         """Take in a worker's report of a sync."""
         core, state = self._core, sync.state
         core.journal.syncs += 1
-        sync.route.circuit.ended(now_ms)
         self.trouble.feedback(sync.route, done.requests, now_ms)
         if state is None:
             self._opened(sync, done.answers[0], now_ms)
@@ -85,14 +84,13 @@ class Settlement:
     def abandon(self, sync: Sync, now_ms: int) -> None:
         """Nothing will be heard of this sync: whoever waited for it waits again."""
         state = sync.state
-        sync.route.circuit.ended(now_ms)
         if state is None:
             self._core.roster.open_failed(sync.worker, sync.route, now_ms + self._core.settings.backoff_ms)
             return
         state.busy = 0
         for call in sync.calls:
             if call.surface not in LISTS:
-                state.questions.setdefault(call, now_ms)
+                self.ask(state, call, now_ms)
         self._finish(state, sync, {*sync.slots, *sync.urgent_slots}, now_ms)
 
     def _finish(self, state: AccountState, sync: Sync, touched: Collection[int], now_ms: int) -> None:
@@ -227,8 +225,7 @@ class Settlement:
         """Reconcile one book, and carry out what follows. Returns the robots it concerns."""
         core, fleet = self._core, self._core.fleet
         slots = fleet.slots_on(state, symbol)
-        known = fleet.book(state, symbol) if symbol in state.books else Book(
-            state.account.id, symbol, positions_as_of_ms=self._first_as_of(state, slots))
+        known = state.books.get(symbol) or self._new_book(state, symbol, slots)
         prefixes = tuple(fleet.prefix_of[slot] for slot in slots if slot in fleet.prefix_of)
         rules: Rules = replace(core.rules, prefixes=prefixes,
                                order_retention_ms=state.route.tariff.order_retention_ms)
@@ -239,14 +236,32 @@ class Settlement:
             call = question.call
             if call.surface is Surface.FILLS:
                 call = replace(call, pages=state.pages.get(Surface.FILLS, 1))
-            state.questions[call] = min(state.questions.get(call, question.not_before_ms), question.not_before_ms)
+            self.ask(state, call, question.not_before_ms)
+        if state.questions and not (result.questions or result.book.doubts):
+            self._drop_questions(state, symbol, slots)
         if any(f.cause in {"external", "liquidation"} and f.kind.startswith("position") for f in result.findings):
             self._expedite_siblings(symbol, set(slots), now_ms)
         return slots
 
-    def _first_as_of(self, state: AccountState, slots: Sequence[int]) -> int:
-        """Whether the book was read before: once a robot on it is known, what appears is not a first sight."""
-        return state.positions_as_of_ms if any(self._core.fleet.phase[slot] for slot in slots) else 0
+    def _new_book(self, state: AccountState, symbol: str, slots: Sequence[int]) -> Book:
+        """An empty book. Once a robot on it is known, it was read before: what appears then is not a first sight."""
+        read = 1 if any(self._core.fleet.phase[slot] for slot in slots) else 0
+        return Book(state.account.id, symbol, positions_as_of_ms=read, orders_as_of_ms=read, conditional_as_of_ms=read)
+
+    def ask(self, state: AccountState, call: Call, at_ms: int) -> None:
+        """Note an open question. The fills of one symbol are one question, from the earliest instant wanted."""
+        questions = state.questions
+        if call.surface is Surface.FILLS:
+            for other in [one for one in questions if one.surface is Surface.FILLS and one.symbol == call.symbol]:
+                at_ms = min(at_ms, questions.pop(other))
+                call = replace(call, since_ms=min(call.since_ms, other.since_ms), pages=max(call.pages, other.pages))
+        questions[call] = min(questions.get(call, at_ms), at_ms)
+
+    def _drop_questions(self, state: AccountState, symbol: str, slots: Sequence[int]) -> None:
+        """Nothing about this book is open any more, so nothing has to be asked about it; events ask for themselves."""
+        if not any(slot in self._core.inbox.pending for slot in slots):
+            for call in [call for call in state.questions if call.symbol == symbol]:
+                del state.questions[call]
 
     def _keep(self, state: AccountState, symbol: str, result: Reconciled, now_ms: int) -> None:
         book = result.book
@@ -301,7 +316,9 @@ class Settlement:
         if again_ms > now_ms:
             self.wakeups.put_sooner(state.index, again_ms)
         elif not state.questions:
-            state.urgent[slot] = now_ms
+            # What was read since counts: asked anew each time, a plan that its grant cuts would never read the rest.
+            since_ms = core.inbox.wanted_since_ms(slot)
+            state.urgent[slot] = now_ms if core.fleet.read_since(slot, since_ms) else since_ms
 
     # -- exchanges and restarts
 
@@ -312,9 +329,7 @@ class Settlement:
             sync.route.circuit.succeeded()
             core.journal.over(f"route:{sync.route.name}", f"{sync.route.name} answers again")
             return
-        core.journal.count_fault(answer.fault.value)
-        if answer.fault in {Fault.BANNED, Fault.RATE_LIMITED}:
-            self.trouble.freeze(sync.route, "", answer, now_ms)
+        self.trouble.not_opened(sync.route, answer, now_ms)
         failures = min(sync.route.circuit.failures + 1, 6)
         wait_ms = max(answer.retry_after_ms, backoff_ms(failures, core.settings, core.rng))
         core.roster.open_failed(sync.worker, sync.route, now_ms + wait_ms)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _BAN_DEFAULT_MS = 2 * MINUTE_MS  # Binance's first ban; used where an exchange bans without saying for how long
 _TIME_SAMPLES = 3  # the one with the shortest way is believed
 _RETRYABLE = {Fault.NETWORK, Fault.DOWN, Fault.MALFORMED, Fault.CLOCK, Fault.REFUSED}
+_NO_ANSWER = {Fault.NETWORK, Fault.DOWN, Fault.MALFORMED}  # faults that leave open whether the exchange is there
 LISTS = (Surface.POSITIONS, Surface.ORDERS, Surface.CONDITIONAL)
 
 
@@ -35,15 +36,20 @@ class Trouble:
         core, fault = self._core, answer.fault
         assert fault is not None
         if fault is Fault.EXPIRED:
+            if answer.call.surface not in (*LISTS, Surface.TIME):
+                state.questions.setdefault(answer.call, now_ms)
             return
         core.journal.count_fault(fault.value)
+        if fault not in _NO_ANSWER:
+            self._answered(state.route)
         detail = f"{fault.value}: {answer.detail}" if answer.detail else fault.value
         if fault is Fault.AUTH:
             self.stop_account(state, detail)
         elif fault is Fault.BAD_SYMBOL:
             self.symbols_unknown(state, (answer.call.symbol,))
+            return  # it would be refused again
         elif fault in {Fault.BANNED, Fault.RATE_LIMITED}:
-            self._freeze(state, answer, now_ms)
+            self.freeze(state.route, state.account.id, answer, now_ms)
         elif fault in _RETRYABLE:
             self._rest(state, sync, fault, detail, now_ms)
             if fault is Fault.CLOCK and Surface.TIME.value in sync.route.tariff.costs:
@@ -72,15 +78,19 @@ class Trouble:
 
     def healthy(self, state: AccountState) -> None:
         """The account answers: what was said of it and of its route is over."""
-        core, route = self._core, state.route
-        if route.circuit.failures:
-            if route.circuit.succeeded():
-                route.urgent_blocked_ms = route.scheduled_blocked_ms = 0
-            core.journal.over(f"route:{route.name}", f"{route.name} answers again")
+        core = self._core
+        self._answered(state.route)
         if (state.failures or state.last_fault) and not state.parked_until_ms:
             state.failures, state.last_fault = 0, ""
             core.journal.over(f"account:{state.account.id}", f"account {state.account.id} answers again")
             core.journal.account_changed(state)
+
+    def _answered(self, route: Route) -> None:
+        """The exchange answered, if only to refuse: it is not down."""
+        if route.circuit.failures:
+            if route.circuit.succeeded():
+                route.urgent_blocked_ms = route.scheduled_blocked_ms = 0
+            self._core.journal.over(f"route:{route.name}", f"{route.name} answers again")
 
     def stop_account(self, state: AccountState, reason: str) -> None:
         """Serve an account no more until somebody resumes it; its robots become unknown."""
@@ -117,9 +127,9 @@ class Trouble:
                 core.journal.notice("error", f"robot:{robot}",
                                     f"robot {robot} stopped: {state.route.exchange} does not list {symbol}")
 
-    def _freeze(self, state: AccountState, answer: Answer, now_ms: int) -> None:
+    def freeze(self, route: Route, account: str, answer: Answer, now_ms: int) -> None:
         """The exchange said stop: freeze what it guards, for as long as it says."""
-        core, route = self._core, state.route
+        core = self._core
         cost = route.tariff.cost(answer.call)
         banned = answer.fault is Fault.BANNED
         default_ms = _BAN_DEFAULT_MS if banned else SECOND_MS
@@ -128,13 +138,20 @@ class Trouble:
         guarded = [name for name, _ in cost.weights if not banned or names[name] is Scope.EGRESS]
         guarded = guarded or [name for name, scope in names.items() if scope is Scope.EGRESS]
         for name in guarded:
-            ledger = core.tolls.ledger(route, name, state.account.id, cost.endpoint, answer.call.symbol, now_ms)
+            ledger = core.tolls.ledger(route, name, account, cost.endpoint, answer.call.symbol, now_ms)
             ledger.freeze(until_ms)
             core.journal.froze(ledger.key, until_ms)
         if banned or not guarded:
             route.urgent_blocked_ms = route.scheduled_blocked_ms = until_ms
         core.journal.notice("error" if banned else "warning", f"freeze:{route.name}:{until_ms // MINUTE_MS}",
                             f"{route.name}: {answer.fault}; nothing is sent for {-(-(until_ms - now_ms) // 1000)} s")
+
+    def not_opened(self, route: Route, answer: Answer, now_ms: int) -> None:
+        """The markets could not be loaded; a ban met there holds for everything behind it, too."""
+        assert answer.fault is not None
+        self._core.journal.count_fault(answer.fault.value)
+        if answer.fault in {Fault.BANNED, Fault.RATE_LIMITED}:
+            self.freeze(route, "", answer, now_ms)
 
     def feedback(self, route: Route, requests: Sequence[Request], now_ms: int) -> None:
         """What the exchange's own counters say corrects our ledgers."""
