@@ -114,7 +114,7 @@ class Core:
         sync = self.in_flight.get(self.fleet.state_of(slot).busy)
         if sync is not None:  # its answers must not reach a robot that is given this slot meanwhile
             sync.slots = [other for other in sync.slots if other != slot]
-            sync.urgent_slots.pop(slot, None)
+            sync.urgent_slots = {other: since_ms for other, since_ms in sync.urgent_slots.items() if other != slot}
         self.timing.forget(slot)
         self.fleet.remove_robot(slot)
 
@@ -155,7 +155,7 @@ class Core:
             self.settlement.ask(state, Call(Surface.FILLS, symbol, since_ms=since_ms), now_ms)
         elif event.kind == "order_cancelled" and event.order_id:
             # Likewise its own status proves its end; the list would only raise the question.
-            state.questions[Call(Surface.ORDER, symbol, order_id=event.order_id)] = now_ms
+            state.own("questions")[Call(Surface.ORDER, symbol, order_id=event.order_id)] = now_ms
         self.expedite(event.slot, now_ms)
 
     def await_sync(self, waiter: Waiter, now_ms: int) -> None:
@@ -169,7 +169,7 @@ class Core:
         state = self.fleet.state_of(slot)
         if slot in self.fleet.stopped or state.stopped:
             return
-        state.urgent[slot] = now_ms
+        state.own("urgent")[slot] = now_ms
         self.make_urgent(state, now_ms)
 
     def make_urgent(self, state: AccountState, now_ms: int) -> None:
@@ -305,13 +305,19 @@ class Core:
             if wish_ms > stretched_ms:
                 robots.put(slot, wish_ms)
                 continue
-            state.waiting.append(slot)
+            state.wait(slot)
             route.due += 1
             if not state.busy:
-                route.ready.put_sooner(state.index, wish_ms if wish_ms > oldest_ms else oldest_ms)
+                route.ready.put_sooner(state.index, max(wish_ms, oldest_ms))
 
     def _introduce(self) -> None:
         """Tell workers about accounts that are new to them, or have new symbols to check."""
-        for state in [state for state in self.roster.fresh.values() if self.roster.up(state.worker)]:
-            del self.roster.fresh[state.index]
-            self.commands.append((state.worker, AddAccount(state.account, self.roster.symbols(self.fleet, state))))
+        if not self.roster.fresh:
+            return
+        waiting, self.roster.fresh = self.roster.fresh, {}
+        for index, state in waiting.items():
+            if self.roster.up(state.worker):
+                symbols = self.roster.symbols(self.fleet, state)
+                self.commands.append((state.worker, AddAccount(state.account, symbols)))
+            else:
+                self.roster.fresh[index] = state

@@ -6,7 +6,10 @@ accounts that share its IP quotas, its circuit and its stretched time.
 """
 
 from array import array
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, cast
 
 from fleetsync.book import Book
 from fleetsync.cadence import Intervals, StretchClock, speed_max
@@ -21,6 +24,11 @@ from fleetsync.tariff import Tariff
 from fleetsync.units import HOUR_MS
 
 _SCAN_MAX = 8  # accounts with more robots than this get an index by symbol
+
+
+# Most accounts are quiet most of the time. What is empty is one shared, read-only thing, and not one an account.
+NOTHING: Mapping[Any, Any] = MappingProxyType({})
+NOBODY = cast("list[int]", ())
 
 
 @dataclass(slots=True, eq=False)
@@ -59,8 +67,8 @@ class AccountState:
     route: Route
     worker: int
     slots: list[int] = field(default_factory=list)
-    waiting: list[int] = field(default_factory=list)  # due robots, not dispatched yet
-    urgent: dict[int, int] = field(default_factory=dict)  # robots to be looked at at once, and since when
+    waiting: list[int] = NOBODY  # due robots, not dispatched yet; see `wait`
+    urgent: Mapping[int, int] = field(default_factory=lambda: NOTHING)  # robots to be looked at at once, and since when
     busy: int = 0  # the sync in flight; 0: none
     parked_until_ms: int = 0
     positions_key_ms: int = 0
@@ -69,16 +77,31 @@ class AccountState:
     orders_as_of_ms: int = 0
     conditional_key_ms: int = 0
     conditional_as_of_ms: int = 0
-    books: dict[str, Book] = field(default_factory=dict)  # those with something in them
+    books: Mapping[str, Book] = field(default_factory=lambda: NOTHING)  # those with something in them
     by_symbol: dict[str, list[int]] | None = None
     left_over: tuple[Call, ...] = ()  # of the last plan: what its grant could not hold, first in the next one
-    questions: dict[Call, int] = field(default_factory=dict)  # open questions, and when they may be asked
-    pages: dict[Surface, int] = field(default_factory=dict)
+    questions: Mapping[Call, int] = field(default_factory=lambda: NOTHING)  # open ones, and when they may be asked
+    pages: Mapping[Surface, int] = field(default_factory=lambda: NOTHING)
     last_calls: tuple[Call, ...] = ()  # of the last sync
     shortening: float = 0.0  # this account's draw of jitter, so that its robots stay together
     failures: int = 0
     stopped: str = ""
     last_fault: str = ""
+
+    def own(self, table: str) -> dict[Any, Any]:
+        """The account's dict of that name, to be written to: its own from now on."""
+        held = getattr(self, table)
+        if held is NOTHING:
+            held = dict[Any, Any]()
+            setattr(self, table, held)
+        return cast("dict[Any, Any]", held)
+
+    def wait(self, slot: int) -> None:
+        """A robot is due."""
+        if self.waiting:
+            self.waiting.append(slot)
+        else:
+            self.waiting = [slot]
 
 
 class Fleet:
@@ -187,7 +210,7 @@ class Fleet:
         state = self.state_of(slot)
         state.slots.remove(slot)
         state.by_symbol = self._by_symbol = None
-        state.urgent.pop(slot, None)
+        state.own("urgent").pop(slot, None)
         if slot in state.waiting:
             state.waiting.remove(slot)
             state.route.due -= 1

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from fleetsync.budget import Deferral, dispatch_calls_max
-from fleetsync.fleet import AccountState, Route
+from fleetsync.fleet import NOBODY, NOTHING, AccountState, Route
 from fleetsync.messages import Call, Dispatch, OpenExchange
 from fleetsync.model import Surface
 from fleetsync.planner import Need, cut, plan
@@ -143,14 +143,15 @@ class Granter:
             self._defer(state, deferral, key_ms, urgent=urgent, borrowing=borrowing)
             return
         self._urgent_in_a_row = self._urgent_in_a_row + 1 if urgent else 0
-        slots, state.waiting = state.waiting, []
+        slots, state.waiting = state.waiting, NOBODY
         route.due -= len(slots)
         sync = self._sync(state, route, state.worker, calls, slots, head_ms, now_ms, urgent=urgent)
         if state.urgent:
-            sync.urgent_slots, state.urgent = state.urgent, {}
+            sync.urgent_slots, state.urgent = state.urgent, NOTHING
         if state.questions:
             for call in calls:
-                state.questions.pop(call, None)
+                state.own("questions").pop(call, None)
+            state.questions = state.questions or NOTHING
         state.busy = sync.id
         state.last_calls, state.left_over = calls, left_over
         route.urgent.remove(state.index)

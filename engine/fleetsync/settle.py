@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from fleetsync.book import Book, Reconciled, Rules, Sight
-from fleetsync.fleet import AccountState
+from fleetsync.fleet import NOBODY, NOTHING, AccountState
 from fleetsync.health import backoff_ms
 from fleetsync.heap import DueHeap
 from fleetsync.messages import Answer, Call, SyncDone
@@ -100,11 +100,11 @@ class Settlement:
         self._look_at(state, touched, now_ms)
         for slot in sync.slots:
             if account_of[slot] is state:
-                state.waiting.append(slot)
+                state.wait(slot)
                 state.route.due += 1
         for slot, since_ms in sync.urgent_slots.items():
             if account_of[slot] is state and not core.fleet.read_since(slot, since_ms):
-                state.urgent[slot] = max(since_ms, state.urgent.get(slot, 0))
+                state.own("urgent")[slot] = max(since_ms, state.urgent.get(slot, 0))
         oldest_ms = self.rearm(state, stretched_ms)
         for slot in () if touched is sync.slots else touched:
             if account_of[slot] is state and slot not in state.waiting:
@@ -139,7 +139,7 @@ class Settlement:
             elif not state.stopped and slot not in fleet.stopped:
                 route.robots.put(slot, wish_ms)
         route.due -= len(state.waiting) - len(still_due)
-        state.waiting = still_due
+        state.waiting = still_due or NOBODY
         return oldest_ms
 
     def next_step(self, state: AccountState, now_ms: int, key_ms: int | None = None) -> None:
@@ -166,7 +166,7 @@ class Settlement:
             if state is not None and not state.busy:
                 for slot in state.slots if self._core.inbox.pending else ():
                     if slot in self._core.inbox.pending:
-                        state.urgent[slot] = now_ms
+                        state.own("urgent")[slot] = now_ms
                 self.next_step(state, now_ms)
 
     # -- what answers say
@@ -178,13 +178,13 @@ class Settlement:
             return
         if not answer.complete:
             pages = state.pages.get(call.surface, 1)
-            state.pages[call.surface] = min(pages * 2, _PAGES_MAX)
+            state.own("pages")[call.surface] = min(pages * 2, _PAGES_MAX)
             if pages >= _PAGES_MAX:
                 text = f"account {state.account.id}: {call.surface} is longer than {_PAGES_MAX} pages and stays partial"
                 self._core.journal.notice("warning", f"pages:{state.account.id}:{call.surface}", text)
             return
         if call.surface is Surface.FILLS:
-            state.pages.pop(Surface.FILLS, None)  # each question has a length of its own
+            state.own("pages").pop(Surface.FILLS, None)  # each question has a length of its own
         elif call.surface is Surface.POSITIONS:
             state.positions_key_ms = max(state.positions_key_ms, sync.key_ms)
             state.positions_as_of_ms = max(state.positions_as_of_ms, as_of_ms)
@@ -250,7 +250,7 @@ class Settlement:
 
     def ask(self, state: AccountState, call: Call, at_ms: int) -> None:
         """Note an open question. The fills of one symbol are one question, from the earliest instant wanted."""
-        questions = state.questions
+        questions = state.own("questions")
         if call.surface is Surface.FILLS:
             for other in [one for one in questions if one.surface is Surface.FILLS and one.symbol == call.symbol]:
                 at_ms = min(at_ms, questions.pop(other))
@@ -261,15 +261,16 @@ class Settlement:
         """Nothing about this book is open any more, so nothing has to be asked about it; events ask for themselves."""
         if not any(slot in self._core.inbox.pending for slot in slots):
             for call in [call for call in state.questions if call.symbol == symbol]:
-                del state.questions[call]
+                del state.own("questions")[call]
 
     def _keep(self, state: AccountState, symbol: str, result: Reconciled, now_ms: int) -> None:
         book = result.book
         over_ms = max((order.updated_at_ms for order in book.ended), default=0)
         if book.is_quiet and max(over_ms, book.closed_at_ms) < now_ms - _BOOK_MEMORY_MS:
-            state.books.pop(symbol, None)
+            state.own("books").pop(symbol, None)
+            state.books = state.books or NOTHING
         else:
-            state.books[symbol] = book
+            state.own("books")[symbol] = book
 
     def _expedite_siblings(self, symbol: str, own: set[int], now_ms: int) -> None:
         """A hand that closed one position may be closing others on the same symbol: look at them at once."""
@@ -312,13 +313,13 @@ class Settlement:
             if event.expects and event.tries and (event.order_id or event.client_id):
                 lookup = Call(Surface.ORDER, core.fleet.symbols[slot], event.order_id,
                               "" if event.order_id else event.client_id)
-                state.questions.setdefault(lookup, again_ms)
+                state.own("questions").setdefault(lookup, again_ms)
         if again_ms > now_ms:
             self.wakeups.put_sooner(state.index, again_ms)
         elif not state.questions:
             # What was read since counts: asked anew each time, a plan that its grant cuts would never read the rest.
             since_ms = core.inbox.wanted_since_ms(slot)
-            state.urgent[slot] = now_ms if core.fleet.read_since(slot, since_ms) else since_ms
+            state.own("urgent")[slot] = now_ms if core.fleet.read_since(slot, since_ms) else since_ms
 
     # -- exchanges and restarts
 
@@ -344,7 +345,7 @@ class Settlement:
         positions, orders = self._core.journal.inherited.pop(account, ([], []))
         for symbol in {row.symbol for row in positions} | {order.symbol for order in orders}:
             # as_of 1: it was read once, so what is found now is a change and not a first sight
-            state.books[symbol] = Book(
+            state.own("books")[symbol] = Book(
                 account, symbol, tuple(row for row in positions if row.symbol == symbol),
                 tuple(order for order in orders if order.symbol == symbol),
                 positions_as_of_ms=1, orders_as_of_ms=1, conditional_as_of_ms=1)

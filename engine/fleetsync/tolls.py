@@ -27,7 +27,7 @@ class Tolls:
         return list(totals.items())
 
     def routine_charges(self, state: AccountState, now_ms: int) -> list[tuple[Ledger, int]]:
-        """The same for the one call that a quiet account needs; one for all accounts where they share all its quotas."""
+        """The same for what a quiet account is asked: one list for all accounts where they share all its quotas."""
         charges = self._routine.get(state.route)
         if charges is None:
             calls = state.route.routine

@@ -7,7 +7,7 @@ freezes the ledgers that guard it. Each is said once, stands in the status, and 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from fleetsync.fleet import AccountState, Route
+from fleetsync.fleet import NOBODY, NOTHING, AccountState, Route
 from fleetsync.health import backoff_ms
 from fleetsync.messages import Answer, Call, Request
 from fleetsync.model import Fault, Phase, Surface
@@ -37,7 +37,7 @@ class Trouble:
         assert fault is not None
         if fault is Fault.EXPIRED:
             if answer.call.surface not in (*LISTS, Surface.TIME):
-                state.questions.setdefault(answer.call, now_ms)
+                state.own("questions").setdefault(answer.call, now_ms)
             return
         core.journal.count_fault(fault.value)
         if fault not in _NO_ANSWER:
@@ -53,9 +53,9 @@ class Trouble:
         elif fault in _RETRYABLE:
             self._rest(state, sync, fault, detail, now_ms)
             if fault is Fault.CLOCK and Surface.TIME.value in sync.route.tariff.costs:
-                state.questions.setdefault(Call(Surface.TIME, pages=_TIME_SAMPLES), now_ms)
+                state.own("questions").setdefault(Call(Surface.TIME, pages=_TIME_SAMPLES), now_ms)
         if answer.call.surface not in (*LISTS, Surface.TIME) and not state.stopped:
-            state.questions.setdefault(answer.call, max(state.parked_until_ms, now_ms))
+            state.own("questions").setdefault(answer.call, max(state.parked_until_ms, now_ms))
 
     def _rest(self, state: AccountState, sync: Sync, fault: Fault, detail: str, now_ms: int) -> None:
         core = self._core
@@ -96,10 +96,10 @@ class Trouble:
         """Serve an account no more until somebody resumes it; its robots become unknown."""
         core = self._core
         state.stopped = state.last_fault = reason
-        state.questions.clear()
-        state.urgent.clear()
+        state.questions = NOTHING
+        state.urgent = NOTHING
         state.route.due -= len(state.waiting)
-        state.waiting.clear()
+        state.waiting = NOBODY
         state.route.ready.remove(state.index)
         state.route.urgent.remove(state.index)
         for slot in state.slots:
