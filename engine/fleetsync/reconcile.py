@@ -273,10 +273,17 @@ class _PositionsPass:
             self.questions.append(Question(Call(Surface.FILLS, position.symbol, since_ms=since_ms), at_ms))
 
     def _find(self, kind: str, before: Position | None, after: Position, sight: Sight) -> None:
-        orders = list(self._filled_orders)
+        orders = list(self._filled_orders) or self._filled_whole(before, after)
         self.findings.append(Finding(
             kind, f"position:{after.side}", self._cause(kind, orders), before, after,
             {"surfaces": ["positions"], "orders": orders}, after.updated_at_ms, sight.as_of_ms))
+
+    def _filled_whole(self, before: Position | None, after: Position) -> list[str]:
+        """The known order whose whole remainder is just what the position moved by, though no list told of it yet."""
+        moved = _signed(after) - (ZERO if before is None else _signed(before))
+        side = "buy" if moved > ZERO else "sell"
+        return [order.id for order in self._book.orders
+                if order.side == side and Decimal(order.size) - Decimal(order.filled) == abs(moved)][:1]
 
     def _explained(self) -> bool:
         return bool(self._filled_orders) or self._announces("position_closed")
@@ -291,12 +298,18 @@ class _PositionsPass:
             return "event"
         if not self._book.positions_as_of_ms:
             return "first_sight"
-        if self._filled_orders or any(self._is_robots(row) for row in self._evidence.rows.values() if row.id in orders):
+        known = {order.id for order in self._book.orders}
+        asked = [row for row in self._evidence.rows.values() if row.id in orders]
+        if self._filled_orders or known.intersection(orders) or any(self._is_robots(row) for row in asked):
             return "fill"
         return "external"
 
     def _is_robots(self, row: Order) -> bool:
         return any(row.client_id.startswith(prefix) for prefix in self._rules.prefixes if prefix)
+
+
+def _signed(position: Position) -> Decimal:
+    return Decimal(position.size) if position.side == "long" else -Decimal(position.size)
 
 
 def _merged(questions: Sequence[Question]) -> tuple[Question, ...]:

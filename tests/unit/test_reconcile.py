@@ -317,3 +317,12 @@ def test_zero_size_means_that_orders_rest_on_the_symbol_until_they_are_read() ->
     known = _see(book(), positions(1000, position("0"))).book
     assert known.hinted
     assert not _see(known, positions(1300, position("0")), orders(1300)).book.hinted
+
+
+def test_a_position_that_moved_by_the_whole_of_a_known_order_was_filled_by_it() -> None:
+    """The list of positions may come before the one that misses the order: no hand was at work."""
+    known = book(position(), order("7", side="buy", size="2"))
+    (grew,) = _see(known, positions(1000, position("3", at_ms=900))).findings
+    assert (grew.kind, grew.cause, grew.evidence["orders"]) == ("position_grew", "fill", ["7"])
+    (other,) = _see(known, positions(1000, position("3.5", at_ms=900))).findings
+    assert (other.cause, other.evidence["orders"]) == ("external", [])
