@@ -6,9 +6,12 @@ import sys
 
 def main() -> int:
     """Run `fleetsync`; returns the exit code."""
-    from fleetsync_adapters.cli.entry import run_command  # noqa: PLC0415  a worker needs none of it
+    try:
+        from fleetsync_adapters.cli.entry import run_command  # noqa: PLC0415  a worker needs none of it
 
-    code = run_command(sys.argv[1:])
+        code = run_command(sys.argv[1:])
+    except KeyboardInterrupt:  # before there was anything to end in order
+        return 130
     try:
         sys.stdout.flush()
     except BrokenPipeError:  # `fleetsync changes | head`: the reader has seen enough

@@ -59,16 +59,23 @@ def run(fleet: str | None, *, span_s: float | None, as_json: bool, db: str | Non
       fleetsync run --for 20 --json --budget 600
       fleetsync run fleet.toml --db /var/lib/fleetsync/state.duckdb
     """  # noqa: D301  as above
-    from fleetsync_adapters.cli.run import RunOrder
-    from fleetsync_adapters.cli.running import carry_out
-    from fleetsync_adapters.demo import DemoSize
+    from fleetsync_adapters.cli.assembly import from_fleet_file
+    from fleetsync_adapters.cli.http_side import http_side
 
     chosen = {name: value for name, value in demo.items() if value is not None}
     if fleet is not None and chosen:
         raise click.UsageError(f"--{next(iter(chosen))} is for the demo; a fleet file says it itself")
-    settings = {"workers": workers, "calls_per_minute": budget}
-    order = RunOrder(fleet, span_s, db, {name: value for name, value in settings.items() if value is not None},
-                     DemoSize(**chosen), http, http_token_env)
+    given = {"workers": workers, "calls_per_minute": budget}
+    settings = {name: value for name, value in given.items() if value is not None}
+    public = http_side(http, http_token_env)
+    assembly = None if fleet is None else from_fleet_file(fleet, db=db, overrides=settings)
+
+    # The rest takes a second to import: what is wrong with the input has been told by now.
+    from fleetsync_adapters.cli.run import RunOrder
+    from fleetsync_adapters.cli.running import carry_out
+    from fleetsync_adapters.demo import DemoSize
+
+    order = RunOrder(assembly, span_s, db, settings, DemoSize(**chosen), public)
     carry_out(order, as_json=as_json, plain=plain)
 
 

@@ -4,6 +4,7 @@ import sys
 import time
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
@@ -54,7 +55,7 @@ def stored_status(loaded: Loaded, now_ms: int) -> Json:
     for row in loaded.robots.values():
         phase = Phase(row["phase"]).name.lower()
         phases[phase] += 1
-        if row["last_sync_at_ms"]:
+        if row["phase"] and row["last_sync_at_ms"]:
             worst_age_ms[phase] = max(worst_age_ms.get(phase, 0), now_ms - row["last_sync_at_ms"])
     return {
         "robots": len(loaded.robots),
@@ -116,12 +117,17 @@ def show_changes(db_path: str, *, after: int | None, limit: int, robot: str | No
     if follow and running is None:
         raise ConfigError(f"no engine runs on {db_path}: there is nothing to follow",
                           hint="start it, name its --db, or leave --follow out")
+    if running is None:
+        for change in _of_file(db_path, after, limit, robot):
+            _print(change, as_json=as_json)
+        return
     shown = after or 0
-    for change in _of_running(running, after, limit, robot) if running else _of_file(db_path, after, limit, robot):
-        _print(change, as_json=as_json)
-        shown = change["number"]
-    if follow and running is not None:
-        _follow(running, shown, robot, as_json=as_json)
+    with suppress(*((KeyboardInterrupt,) if follow else ())):  # how following ends is no failure
+        for change in _of_running(running, after, limit, robot):
+            _print(change, as_json=as_json)
+            shown = change["number"]
+        if follow:
+            _follow(running, shown, robot, as_json=as_json)
 
 
 def _of_running(running: Running, after: int | None, limit: int, robot: str | None) -> Iterable[Json]:
@@ -155,7 +161,7 @@ def _chosen(page_of: Any, after: int | None, limit: int) -> Iterable[Json]:
 
 
 def _follow(running: Running, after: int, robot: str | None, *, as_json: bool) -> None:
-    """Until Ctrl-C, or the engine ends."""
+    """Until the engine ends."""
     try:
         for change in running.follow(after, reconnect=False):
             if robot is None or robot in change["robots"]:
@@ -163,8 +169,6 @@ def _follow(running: Running, after: int, robot: str | None, *, as_json: bool) -
                 sys.stdout.flush()
     except Retryable:
         click.echo("the engine has ended", err=True)
-    except KeyboardInterrupt:
-        return
 
 
 def _print(change: Json, *, as_json: bool) -> None:

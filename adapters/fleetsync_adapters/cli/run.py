@@ -13,9 +13,10 @@ from fleetsync.config import Settings
 from fleetsync.engine import Engine
 from fleetsync.journal import Notice
 from fleetsync.units import MINUTE_MS, ms_from_s, s_from_ms
-from fleetsync_adapters.cli.assembly import Assembly, from_fleet_file
+from fleetsync_adapters.cli.assembly import Assembly
 from fleetsync_adapters.cli.entry import end_at_once
 from fleetsync_adapters.cli.feed import Feed
+from fleetsync_adapters.cli.http_side import HttpSide
 from fleetsync_adapters.cli.serving import Serving
 from fleetsync_adapters.cli.summary import Result
 from fleetsync_adapters.cli.witness import Witness, find_witness
@@ -34,13 +35,12 @@ T = TypeVar("T")
 class RunOrder:
     """What was asked for on the command line."""
 
-    fleet: str | None = None  # None: the demo
+    assembly: Assembly | None = None  # None: the demo
     span_s: float | None = None  # None: until Ctrl-C; the demo ends by itself
     db: str | None = None
-    settings: Mapping[str, int] = field(default_factory=dict)  # those that options override
+    settings: Mapping[str, int] = field(default_factory=dict)  # the demo's, where options give them
     size: DemoSize = field(default_factory=DemoSize)
-    http: str | None = None  # HOST:PORT of an HTTP side for others
-    http_token_env: str | None = None
+    http: HttpSide | None = None  # for others
 
 
 class Face(Protocol):
@@ -133,7 +133,7 @@ class _Run:
         witness = await self._stop.unless_asked(find_witness(assembly))
         if witness is not None:
             self._stack.push_async_callback(witness.close)
-        serving = Serving(engine, assembly.db_path, http=self._order.http, token_env=self._order.http_token_env)
+        serving = Serving(engine, assembly.db_path, self._order.http)
         await engine.start()
         self._stack.push_async_callback(self._end, engine)
         self._stack.push_async_callback(serving.stop)
@@ -173,15 +173,14 @@ class _Run:
     async def _assemble(self) -> tuple[Assembly, DuckDBStore]:
         """The parts, with the database open: a file in use is told before anything is started."""
         order = self._order
-        if order.fleet is not None:
-            assembly = from_fleet_file(order.fleet, db=order.db, overrides=order.settings)
-            return assembly, self._opened(assembly.db_path)
+        if order.assembly is not None:
+            return order.assembly, self._opened(order.assembly.db_path)
+        demo = Demo(order.size)
         db_path = order.db or str(Path(tempfile.mkdtemp(prefix="fleetsync-demo-")) / "demo.duckdb")
         store = self._opened(db_path)
         self._face.say(f"demo: {order.size.robots} robots on {order.size.accounts} accounts of a paper exchange; "
                        f"their state is kept in {db_path}")
         settings = Settings().but(**order.settings)
-        demo = Demo(order.size)
         self._demo = await self._stop.unless_asked(self._stack.enter_async_context(demo))
         self._stop.child_pids.append(demo.paper.pid)
         self._face.say(f"the paper exchange serves at {demo.paper.base_url}")

@@ -39,7 +39,7 @@ def _face(order: RunOrder, *, plain: bool) -> Face:
     console = Console(stderr=True)
     if plain or not console.is_terminal or console.is_dumb_terminal:
         return PlainFace()
-    span_s = order.span_s or (None if order.fleet is not None else DEMO_S)
+    span_s = order.span_s or (None if order.assembly is not None else DEMO_S)
     return LiveFace(console, ms_from_s(span_s) if span_s else None)
 
 

@@ -1,0 +1,117 @@
+"""What tests of the command line share: the real command as a process of its own, and facts to wait for."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from fleetsync_adapters.control import Running, find_running
+from fleetsync_adapters.paper.keys import account_keys
+
+PATIENCE_S = 60
+"""How long a fact may take on a busy machine before a test fails; no test waits this long for a pass."""
+T = TypeVar("T")
+COMMAND = [sys.executable, "-m", "fleetsync_adapters"]
+
+
+def environment(**variables: str) -> dict[str, str]:
+    """Ours, with the packages where this process has them."""
+    plain = {name: value for name, value in os.environ.items() if not name.startswith(("FLEETSYNC", "COV"))}
+    return {**plain, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path), **variables}
+
+
+def cli(*arguments: str, cwd: Path | None = None,
+        variables: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    """One command, until it ends by itself; `variables` join our environment."""
+    return subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, check=False, cwd=cwd,
+                          env=environment(**(variables or {})), timeout=PATIENCE_S * 2, stdin=subprocess.DEVNULL)
+
+
+def refused(ended: subprocess.CompletedProcess[str]) -> str:
+    """The one line that a refused command says."""
+    assert ended.returncode == 2, ended
+    assert ended.stdout == ""
+    (line,) = ended.stderr.splitlines()
+    assert line.startswith("fleetsync: ")
+    return line
+
+
+class Started:
+    """A command that goes on; its standard error is in a file, so that it never stands still."""
+
+    def __init__(self, process: subprocess.Popen[str], errors: Path) -> None:
+        self.process = process
+        self._errors = errors
+
+    @property
+    def errors(self) -> list[str]:
+        return self._errors.read_text(encoding="utf-8").splitlines()
+
+    def ended(self, within_s: float = PATIENCE_S) -> list[str]:
+        """Wait for its end; returns the lines it wrote to its standard output."""
+        out, _ = self.process.communicate(timeout=within_s)
+        return out.splitlines()
+
+    def result(self, within_s: float = PATIENCE_S) -> dict[str, Any]:
+        """The JSON object of `run --json`, after an end in order."""
+        lines = self.ended(within_s)
+        assert self.process.returncode == 0, self.errors
+        found: dict[str, Any] = json.loads(lines[-1])
+        return found
+
+
+@contextmanager
+def started(folder: Path, *arguments: str, **variables: str) -> Iterator[Started]:
+    """A command in the background; killed at the end if it is still there."""
+    errors = folder / "errors.txt"
+    with errors.open("w", encoding="utf-8") as sink:
+        process = subprocess.Popen([*COMMAND, *arguments], stdout=subprocess.PIPE, stderr=sink, text=True, cwd=folder,
+                                   env=environment(**variables), stdin=subprocess.DEVNULL)
+    try:
+        yield Started(process, errors)
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+def until(fact: Callable[[], T | None], what: str) -> T:
+    """Wait until `fact()` is true and give it."""
+    by_s = time.monotonic() + PATIENCE_S
+    while not (found := fact()):
+        assert time.monotonic() < by_s, f"never seen: {what}"
+        time.sleep(0.05)
+    return found
+
+
+def running(db: Path) -> Running:
+    """The engine that has this database open, once it answers."""
+    return until(lambda: find_running(str(db)), f"an engine on {db}")
+
+
+def keys_of(seed: int, number: int, name: str = "MAIN") -> dict[str, str]:
+    """The environment that holds one paper account's keys."""
+    keys = account_keys(seed, number)
+    return {f"{name}_KEY": keys.api_key, f"{name}_SECRET": keys.secret}
+
+
+def fleet_file(folder: Path, base_url: str, robots: Mapping[str, str], more: str = "") -> Path:
+    """A fleet of one account `main` with these robots (id -> symbol), all looked at every second."""
+    lines = ["[cadence]", "holding_s = 1", "working_s = 1", "flat_s = 1", "",
+             "[exchanges.binanceusdm]", f'base_url = "{base_url}"', "", "[accounts.main]", 'exchange = "binanceusdm"',
+             'api_key_env = "MAIN_KEY"', 'api_secret_env = "MAIN_SECRET"', more]
+    for robot, symbol in robots.items():
+        lines += ["", "[[robots]]", f'id = "{robot}"', 'account = "main"', f'symbol = "{symbol}"']
+    path = folder / "fleet.toml"
+    path.write_text("\n".join(lines), encoding="utf-8")
+    return path
+
+
+def unknown(engine: Running) -> int:
+    """How many robots the engine knows nothing proven about."""
+    return int(engine.status()["phases"].get("unknown", 0))
