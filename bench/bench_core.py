@@ -1,0 +1,106 @@
+"""One whole step of the core: pop due, plan, grant, dispatch, outcome, re-arm. How far is it from a bare heap's?"""
+
+import statistics
+from time import perf_counter_ns
+from typing import Any
+
+import pytest
+from bench.figures import Figures, Round, compared
+from bench.lab import PLENTY, START_MS, Lab, QuietExchange, accounts_of, holding, robots_of, settled, unlimited
+from bench.rivals import apscheduler_3, bare_heap
+
+from fleetsync.config import Settings
+from fleetsync.events import Event
+
+_TICK_MS = 10  # what a saturated loop's turn comes to
+_SETTINGS = Settings(calls_per_minute=PLENTY, workers=1, in_flight_per_worker=PLENTY)
+_WARM_MS = 31_000  # past the first reading of every robot
+_STEPS = 20_000
+
+
+def fleet(robots: int, per_account: int, *, held: float = 0.0) -> Lab:
+    """A fleet past its first readings, evenly spread over its interval."""
+    accounts = accounts_of(robots // per_account)
+    made = robots_of(robots, accounts)
+    lab = Lab(accounts, made, _SETTINGS, unlimited(), spread_ms=30_000, answers=QuietExchange(holding(made, held)))
+    turn(lab, _WARM_MS)
+    return lab
+
+
+def turn(lab: Lab, span_ms: int) -> float:
+    """Let time pass in steps of a loop's turn; microseconds of the core a sync."""
+    end_ms, dispatched, spent_ns = lab.now_ms + span_ms, lab.dispatched, lab.spent_ns
+    while lab.now_ms < end_ms:
+        lab.step(lab.now_ms + _TICK_MS)
+    return (lab.spent_ns - spent_ns) / max(lab.dispatched - dispatched, 1) / 1e3
+
+
+def steps(lab: Lab, span_ms: int) -> Round:
+    """Rounds of a fleet."""
+    return lambda: turn(lab, span_ms)
+
+
+@pytest.mark.parametrize(("robots", "per_account", "target"), [
+    (1_000, 1, None), (10_000, 1, None), (100_000, 1, 8.0), (100_000, 10, 3.0), (1_000_000, 10, None)])
+def bench_core_step(benchmark: Any, figures: Figures, robots: int, per_account: int, target: float | None) -> None:
+    """A step a sync and a robot, against the floor of a bare heap and against APScheduler."""
+    accounts = accounts_of(robots // per_account)
+    users = robots_of(robots, accounts)
+    made, grown = settled(lambda: Lab(accounts, users, _SETTINGS, unlimited(), spread_ms=30_000))
+    turn(made, _WARM_MS)
+    rivals: dict[str, Round] = {"floor": bare_heap(robots, _STEPS)}
+    if (robots, per_account) == (100_000, 1) and (jobs := apscheduler_3(robots, 500)):
+        rivals["apscheduler3"] = jobs
+    span_ms = max(300_000_000 // robots, 2_000) if robots < 1_000_000 else 1_000
+    cost = compared(benchmark, steps(made, span_ms), rivals, 7)
+    name = f"{robots:,} robots, {per_account} an account"
+    figures.add("core", f"{name}: a sync", cost["ours"], "us")
+    figures.add("core", f"{name}: a robot", cost["ours"] / per_account, "us")
+    figures.add("core", f"{name}: a robot / the floor's pop and push", cost["ours"] / per_account / cost["floor"], "x",
+                target)
+    if "apscheduler3" in cost:
+        figures.add("core", f"{name}: throughput / APScheduler 3", cost["apscheduler3"] / cost["ours"], "x", 8,
+                    at_least=True)
+    if robots == 100_000:
+        figures.add("core", f"{name}: memory a robot, beyond the user's own objects", grown / robots, "bytes", 400)
+
+
+def bench_a_million_against_a_hundred_thousand(benchmark: Any, figures: Figures) -> None:
+    """Ten times the robots must not cost more than twice a step."""
+    small = fleet(100_000, 10)
+    accounts = accounts_of(100_000)
+    robots = robots_of(1_000_000, accounts)
+    made_ns = perf_counter_ns()
+    large = Lab(accounts, robots, _SETTINGS, unlimited(), spread_ms=30_000)
+    figures.add("core", "adding 1,000,000 robots on 100,000 accounts", (perf_counter_ns() - made_ns) / 1e9, "s", 30)
+    turn(large, _WARM_MS)
+    cost = compared(benchmark, steps(large, 1_000), {"small": steps(small, 3_000)}, 7)
+    figures.add("core", "a sync at 1,000,000 robots / at 100,000", cost["ours"] / cost["small"], "x", 2)
+
+
+def bench_a_fleet_that_holds(benchmark: Any, figures: Figures) -> None:
+    """One in five holds a position with an order beside it: two calls a sync, and books to go through."""
+    lab = fleet(10_000, 10, held=0.2)
+    cost = compared(benchmark, steps(lab, 1_000), {}, 7)["ours"]
+    figures.add("core", "10,000 robots, 10 an account, 2 of them holding: a sync", cost, "us")
+
+
+def bench_expedite(benchmark: Any, figures: Figures) -> None:
+    """An event on one of 100,000 robots: accepted, to the front, dispatched in the next turn."""
+    lab = fleet(100_000, 10)
+    core, costs = lab.core, list[float]()
+
+    def events() -> None:
+        now_ms = lab.now_ms
+        slots = range(len(costs) * 97 % 90_000, len(costs) * 97 % 90_000 + 1_000)
+        made = [Event(core.inbox.next_id(), slot, core.fleet.ids[slot], "manual", now_ms) for slot in slots]
+        begun_ns = perf_counter_ns()
+        for event in made:
+            core.notify(event, now_ms)
+        costs.append((perf_counter_ns() - begun_ns) / len(made) / 1e3)
+        turn(lab, 100)
+        core.take_batch()
+
+    benchmark.pedantic(events, rounds=15, iterations=1)
+    figures.add("core", "100,000 robots: an event to the front of the lane", statistics.median(costs), "us", 10)
+    assert lab.now_ms > START_MS

@@ -1,0 +1,155 @@
+"""What a user would take instead of a scheduler of ours, each driven by the same periodic workload in virtual time."""
+
+import asyncio
+import random
+import selectors
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from heapq import heapify, heappop, heappush
+from importlib import import_module
+from time import perf_counter_ns
+from typing import Any
+
+INTERVAL_MS = 30_000
+Round = Callable[[], float]
+
+
+def bare_heap(count: int, steps: int) -> Round:
+    """The floor: tuples on a heap; pop the first, push it again one interval later."""
+    chance = random.Random(count)
+    heap = [(chance.randrange(INTERVAL_MS), slot) for slot in range(count)]
+    heapify(heap)
+
+    def run() -> float:
+        begun_ns = perf_counter_ns()
+        for _ in range(steps):
+            at_ms, slot = heappop(heap)
+            heappush(heap, (at_ms + INTERVAL_MS, slot))
+        return (perf_counter_ns() - begun_ns) / steps / 1e3
+
+    return run
+
+
+class _Virtual(selectors.DefaultSelector):
+    """A selector that never waits: asyncio's time jumps to where it would have slept to."""
+
+    now_s = 0.0
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        self.now_s += max(timeout or 0.0, 0.0)
+        return []
+
+
+class VirtualLoop(asyncio.SelectorEventLoop):
+    """asyncio's own loop, timers and tasks, in virtual time."""
+
+    def __init__(self) -> None:
+        self._virtual = _Virtual()
+        super().__init__(self._virtual)
+
+    def time(self) -> float:
+        """Virtual seconds."""
+        return self._virtual.now_s
+
+
+class _Counted:
+    """Runs a loop until so many runs have been counted."""
+
+    def __init__(self, steps: int) -> None:
+        self.loop, self._steps, self._left = VirtualLoop(), steps, 0
+
+    def count(self) -> None:
+        self._left -= 1
+        if self._left == 0:
+            self.loop.stop()
+
+    def close(self) -> None:
+        """End its tasks, and the loop."""
+        tasks = asyncio.all_tasks(self.loop)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            self.loop.run_until_complete(asyncio.wait(tasks))
+        self.loop.close()
+
+    def __call__(self) -> float:
+        self._left = self._steps
+        begun_ns = perf_counter_ns()
+        self.loop.run_forever()
+        return (perf_counter_ns() - begun_ns) / self._steps / 1e3
+
+
+def asyncio_timers(count: int, steps: int) -> Round:
+    """A timer a robot, which sets itself again."""
+    counted, chance = _Counted(steps), random.Random(count)
+
+    def due() -> None:
+        counted.count()
+        counted.loop.call_at(counted.loop.time() + INTERVAL_MS / 1000, due)
+
+    for _ in range(count):
+        counted.loop.call_at(chance.random() * INTERVAL_MS / 1000, due)
+    return counted
+
+
+def task_per_robot(count: int, steps: int) -> Round:
+    """A task a robot, which sleeps between its runs."""
+    counted, chance = _Counted(steps), random.Random(count)
+
+    async def robot(first_s: float) -> None:
+        await asyncio.sleep(first_s)
+        while True:
+            counted.count()
+            await asyncio.sleep(INTERVAL_MS / 1000)
+
+    tasks = [counted.loop.create_task(robot(chance.random() * INTERVAL_MS / 1000)) for _ in range(count)]
+    counted.loop.call_later(0.001, counted.loop.stop)
+    counted.loop.run_forever()
+    assert len(tasks) == count
+    return counted
+
+
+def apscheduler_3(count: int, due: int) -> Round | None:
+    """APScheduler 3 with its memory store; None where it is not installed. `due` of its jobs are due in each round."""
+    try:  # an optional extra, without types
+        executors: Any = import_module("apscheduler.executors.base")
+        schedulers: Any = import_module("apscheduler.schedulers.base")
+        triggers: Any = import_module("apscheduler.triggers.interval")
+    except ImportError:
+        return None
+
+    class Nothing(executors.BaseExecutor):  # type: ignore[misc]  # see above
+        """Runs nothing: what is measured is the scheduling."""
+
+        def _do_submit_job(self, job: Any, run_times: Any) -> None:
+            self._run_job_success(job.id, [])
+
+    class Driven(schedulers.BaseScheduler):  # type: ignore[misc]  # see above
+        """Processes its due jobs when it is told to."""
+
+        def wakeup(self) -> None:
+            """Nobody sleeps."""
+
+        def shutdown(self, wait: bool = True) -> None:
+            """Nothing to end."""
+
+    scheduler = Driven(timezone="UTC")
+    scheduler.add_executor(Nothing())
+    scheduler.start(paused=True)
+    now, chance = datetime.now(scheduler.timezone), random.Random(count)
+    step = timedelta(milliseconds=INTERVAL_MS)
+    trigger = triggers.IntervalTrigger(seconds=INTERVAL_MS / 1000, timezone=scheduler.timezone)
+    jobs = [scheduler.add_job(int, trigger, next_run_time=now + step + step * chance.random(), misfire_grace_time=None)
+            for _ in range(count)]
+    store = scheduler._lookup_jobstore("default")
+
+    def run() -> float:
+        for job in chance.sample(jobs, due):
+            job._modify(next_run_time=datetime.now(scheduler.timezone) - timedelta(milliseconds=1))
+            store.update_job(job)
+        scheduler.state = 1
+        begun_ns = perf_counter_ns()
+        scheduler._process_jobs()
+        return (perf_counter_ns() - begun_ns) / due / 1e3
+
+    return run
