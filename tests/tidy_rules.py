@@ -31,8 +31,8 @@ ADAPTERS = {
     "paper exchange": ("paper", "paper.*"),
     "store": ("duckdb_store", "duckdb_store.*", "memory_store", "store_rows", "query", "query_*"),
     "fleet file": ("fleet_*", "synthetic"),
-    "composition": ("__init__", "__main__", "control", "cli", "cli.*", "demo", "demo_*", "http_api", "http_api.*",
-                    "http_*", "live_view", "live_*", "simulate", "simulate_*", "simulation", "simulation.*",
+    "composition": ("__init__", "__main__", "budget_bench", "budget_bench.*", "control", "cli", "cli.*", "demo",
+                    "demo_*", "http_api", "http_api.*", "http_*", "live_view", "live_*", "simulate", "simulate_*", "simulation", "simulation.*",
                     "measure_*"),
 }  # fmt: skip
 MAY_PRINT = ("cli", "cli.*")
