@@ -27,6 +27,7 @@ FRAME_S = 0.25
 _SHARE = 20  # a picture may take one part in so many of the loop's time
 _WIDE = 110  # columns from which on there is room for details
 _NOTICES = 3
+_FIXED_LINES = 5  # title, budget, work and two empty ones
 _LEVELS = {"info": "green", "warning": "yellow", "error": "bold red"}
 _CIRCUITS = {"closed": "green", "half-open": "yellow", "open": "bold red"}
 _PHASES = {"holding": "bold green", "working": "cyan", "flat": "white", "unknown": "yellow"}
@@ -45,14 +46,14 @@ class Picture:
 
 def render(status: Status, picture: Picture, *, width: int, height: int, zone: tzinfo | None = None) -> RenderableType:
     """The picture for a terminal of `width` columns and `height` lines; it fits."""
-    top: list[RenderableType] = [_title(status, picture, width), _budget(status, width), _work(status), Text()]
-    tables = _tables(status, width, room=max(height - 12, 6))
-    troubles = list(_troubles(status))[: max(height // 6, 2)]
-    said = [_notice(notice, width) for notice in list(picture.notices)[-_NOTICES:]]
-    used = len(top) + tables.lines + len(troubles) + len(said) + 3
-    room = max(height - used, 0)
-    rows: list[RenderableType] = [*top, tables.shown, *troubles, Text()]
-    if room:
+    said = [_notice(notice, width) for notice in list(picture.notices)[-min(_NOTICES, height // 8):]]
+    troubles = _first(list(_troubles(status)), height // 6)
+    lines = _FIXED_LINES + len(said) + len(troubles)
+    tables = _tables(status, width, height, room=height - lines)
+    rows: list[RenderableType] = [_title(status, picture, width), _budget(status, width), _work(status), Text(),
+                                  tables.shown, *troubles, Text()]
+    room = height - lines - tables.lines - 1
+    if room > 0:
         rows += [_heading(f"last changes ({status.changes} in this run)"),
                  *_changes(list(picture.changes)[-room:], width, zone)]
     return Group(*rows, *said)
@@ -82,7 +83,7 @@ def _work(status: Status) -> Text:
     urgent = (f"{status.urgent}", "bold magenta" if status.urgent else "")
     return Text.assemble(
         f"work    due {status.due}, in flight {status.in_flight}, urgent ", urgent,
-        f"; {status.calls} calls in {status.syncs} syncs; {status.events} events",
+        f"; {status.syncs} syncs, {status.events} events",
         f" ({status.events_pending} waiting)" if status.events_pending else "", no_wrap=True, overflow="ellipsis")
 
 
@@ -92,14 +93,14 @@ class _Block:
     lines: int
 
 
-def _tables(status: Status, width: int, room: int) -> _Block:
-    """Phases, workers and routes: side by side where there is room for it, as long as the screen allows."""
-    phases, crew = _phases(status), _crew(status, limit=max(room - 3, 2))
-    routes = _routes(status, limit=max(room - 3, 2))
+def _tables(status: Status, width: int, height: int, room: int) -> _Block:
+    """Phases, workers and routes: side by side where the terminal is wide, as long as it allows."""
+    phases, routes = _phases(status), _routes(status, limit=max(height // 12, 1))
+    below = 0 if width >= _WIDE else routes.row_count + 1
+    crew = _crew(status, limit=max(min(room - below - 1, height // 3), 2))
     if width >= _WIDE:
-        return _Block(_beside(phases, crew, routes), max(phases.row_count, crew.row_count, routes.row_count) + 2)
-    lines = max(phases.row_count, crew.row_count) + routes.row_count + 3
-    return _Block(Group(_beside(phases, crew), routes), lines)
+        return _Block(_beside(phases, crew, routes), max(phases.row_count, crew.row_count, routes.row_count) + 1)
+    return _Block(Group(_beside(phases, crew), routes), max(phases.row_count, crew.row_count) + 1 + below)
 
 
 def _beside(*tables: Table) -> Table:
@@ -128,11 +129,12 @@ def _phases(status: Status) -> Table:
 
 def _crew(status: Status, limit: int) -> Table:
     table = _table("worker", "pid", "accounts", "in flight")
-    for row in status.crew[:limit]:
+    whole = len(status.crew) <= limit
+    for row in status.crew[:limit if whole else limit - 1]:
         pid = Text(str(row["pid"])) if row["pid"] else Text("down", style="bold red")
         table.add_row(str(row["worker"]), pid, str(row["accounts"]), str(row["in_flight"]))
-    if len(status.crew) > limit:
-        table.add_row(f"+{len(status.crew) - limit}", "", "", "")
+    if not whole:
+        table.add_row(f"+{len(status.crew) - limit + 1}", "", "", "")
     return table
 
 
@@ -155,6 +157,13 @@ def _troubles(status: Status) -> Iterator[Text]:
                               ("account", status.failing_accounts, "yellow")):
         for name, why in rows.items():
             yield Text(f"{kind} {name}: {why}", style=style, no_wrap=True, overflow="ellipsis")
+
+
+def _first(lines: list[Text], limit: int) -> list[Text]:
+    if len(lines) <= limit:
+        return lines
+    left = len(lines) - limit + 1
+    return [*lines[:limit - 1], Text(f"and {left} more troubles: fleetsync status names them", style="yellow")]
 
 
 def _changes(changes: Sequence[Change], width: int, zone: tzinfo | None) -> list[Text]:
