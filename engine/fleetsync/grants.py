@@ -11,7 +11,7 @@ from fleetsync.budget import Deferral, dispatch_calls_max
 from fleetsync.fleet import NOBODY, NOTHING, AccountState, Route
 from fleetsync.messages import Call, Dispatch, OpenExchange
 from fleetsync.model import Surface
-from fleetsync.planner import Need, cut, plan
+from fleetsync.planner import Need, answers, cut, plan
 from fleetsync.sync import Sync
 
 if TYPE_CHECKING:
@@ -149,8 +149,8 @@ class Granter:
         if state.urgent:
             sync.urgent_slots, state.urgent = state.urgent, NOTHING
         if state.questions:
-            for call in calls:
-                state.own("questions").pop(call, None)
+            for question in [question for question in need.questions if answers(calls, question)]:
+                state.own("questions").pop(question, None)
             state.questions = state.questions or NOTHING
         state.busy = sync.id
         state.last_calls, state.left_over = calls, left_over

@@ -14,6 +14,7 @@ from fleetsync.tariff import Scope, Tariff
 
 _PRICE_UNIT = 1_000_000_000  # prices are integers: billionths of a quota per minute
 _BY_SYMBOL = (Surface.ORDERS, Surface.CONDITIONAL)
+_LISTS = (Surface.POSITIONS, *_BY_SYMBOL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,32 +57,34 @@ def plan(need: Need, prices: Prices) -> tuple[Call, ...]:
     """The cheapest calls that answer all of `need`: positions first, then lists, then questions."""
     pages = dict(need.pages)
     calls: list[Call] = []
-    if need.positions:
+    asked = [question for question in need.questions if question.surface in _LISTS]
+    if need.positions or any(question.surface is Surface.POSITIONS for question in asked):
         calls.append(Call(Surface.POSITIONS, pages=pages.get(Surface.POSITIONS, 1)))
-    for surface, symbols in zip(_BY_SYMBOL, (need.orders, need.conditional), strict=True):
-        calls.extend(_cover(surface, symbols, pages.get(surface, 1), prices))
-    calls.extend(question for question in need.questions if not _answered(question, calls))
+    for surface, wanted in zip(_BY_SYMBOL, (need.orders, need.conditional), strict=True):
+        symbols = {*wanted, *(question.symbol for question in asked if question.surface is surface)}
+        calls.extend(_cover(surface, sorted(symbols), pages.get(surface, 1), prices))
+    calls.extend(question for question in need.questions if not answers(calls, question))
     return tuple(calls)
 
 
 def _cover(surface: Surface, symbols: Sequence[str], pages: int, prices: Prices) -> Iterable[Call]:
     if not symbols:
         return ()
+    if "" in symbols:
+        return (Call(surface, pages=pages),)
     one, every = prices.of(surface, one_symbol=True), prices.of(surface, one_symbol=False)
-    if every is not None and (one is None or every * pages <= one * len(symbols)):
+    if every is not None and (one is None or every <= one * len(symbols)):
         return (Call(surface, pages=pages),)
     if one is None:
         return ()  # the exchange has no such surface
-    return [Call(surface, symbol) for symbol in symbols]
+    return [Call(surface, symbol, pages=pages) for symbol in symbols]  # a list of one symbol can be long, too
 
 
-def _answered(question: Call, calls: Iterable[Call]) -> bool:
-    """Whether a list call already in the plan answers a question for the same list."""
-    return any(
-        call.surface is question.surface and call.symbol in {"", question.symbol}
-        for call in calls
-        if question.surface in {Surface.POSITIONS, *_BY_SYMBOL}
-    )
+def answers(calls: Iterable[Call], question: Call) -> bool:
+    """Whether one of the calls answers a question: it is the same, or a list that holds what is asked for."""
+    if question.surface not in _LISTS:
+        return question in calls
+    return any(call.surface is question.surface and call.symbol in {"", question.symbol} for call in calls)
 
 
 def cut(calls: Sequence[Call], tariff: Tariff, calls_max: int, weights_max: dict[str, int]) -> int:

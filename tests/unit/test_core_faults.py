@@ -80,7 +80,8 @@ def test_a_symbol_that_is_not_listed_stops_its_robots_and_is_not_asked_for_again
     world.core.receive(SyncDone(0, (), ()), world.now_ms)
     world.run(20_000)
     slot = world.core.fleet.slot("bad")
-    world.core.fleet.state_of(slot).questions[Call(Surface.FILLS, "NOPE/USDT:USDT")] = world.now_ms
+    question = Call(Surface.FILLS, "NOPE/USDT:USDT")
+    world.core.settlement.ask(world.core.fleet.state_of(slot), question, world.now_ms)
     world.run(60_000)
     asked = [call for sent in world.sent for call in sent.dispatch.calls if call.symbol.startswith("NOPE")]
     assert len(asked) == 1
@@ -186,7 +187,7 @@ def test_a_removed_robots_slot_that_is_used_again_gets_none_of_the_old_answers()
     assert world.core.fleet.slot("new") == slot
     world.run(5_000)
     state = world.core.fleet.state_of(slot)
-    assert (state.waiting, state.urgent, state.route.due) == ([], {}, 0)
+    assert (list(state.waiting), dict(state.urgent), state.route.due) == ([], {}, 0)
     assert slot in state.route.robots
     world.core.remove_robot("new")
     world.run(60_000)
@@ -270,7 +271,7 @@ def test_a_question_whose_grant_ran_out_is_asked_again() -> None:
     expired = iter([True])
     world.answer = lambda account, call, now_ms: (
         Answer(call, now_ms, fault=Fault.EXPIRED) if call == question and next(expired, False) else None)
-    state.questions[question] = world.now_ms
+    world.core.settlement.ask(state, question, world.now_ms)
     world.core.make_urgent(state, world.now_ms)
     world.run(5_000)
     assert sum(question in sent.dispatch.calls for sent in world.sent) == 2
