@@ -3,10 +3,10 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from fleetsync.units import MINUTE_MS, s_from_ms
+from fleetsync.units import MINUTE_MS, SECOND_MS, s_from_ms
 
 SAMPLES = 3
-MEASURE_AT_MOST_EVERY_MS = MINUTE_MS
+MEASURE_AT_MOST_EVERY_MS = 5 * SECOND_MS  # a measurement that was misled is what is complained of next: soon enough
 LARGEST_STEP_MS = 10 * MINUTE_MS  # a bad sample must not carry us off; a clock that is really off is reached in steps
 LONGEST_MEASURE_MS = 800  # the call that complained waits for it; what was sampled until then counts
 
@@ -25,7 +25,7 @@ class ExchangeClock:
         return self._now_ms() + self.skew_ms
 
     async def correct(self, fetch_time: Callable[[], Awaitable[int]]) -> bool:
-        """Measure the skew and follow it; at most once a minute, whoever asks.
+        """Measure the skew and follow it; at most once in five seconds, whoever asks.
 
         Args:
             fetch_time: Asks the exchange for its time, in milliseconds.
@@ -63,6 +63,11 @@ class ExchangeClock:
 
 
 def stepped(skew_ms: int, samples: list[tuple[int, int]]) -> int:
-    """The new skew: towards the sample with the shortest round trip, by a bounded step."""
-    _, measured_ms = min(samples)
+    """The new skew: towards the middle one of the samples, by a bounded step.
+
+    A quick answer may be a lie (seen: an exchange's host whose own clock is off), so it takes two that agree. Of two
+    samples, the one with the shorter round trip counts.
+    """
+    skews_ms = sorted(skew_ms for _, skew_ms in samples)
+    measured_ms = skews_ms[len(skews_ms) // 2] if len(samples) > 2 else min(samples)[1]
     return skew_ms + max(-LARGEST_STEP_MS, min(LARGEST_STEP_MS, measured_ms - skew_ms))
