@@ -159,9 +159,11 @@ class Ages:
         slots = len(fleet.ids)
         for offset in range(min(slots, _SAMPLES_MAX)):
             slot = (self._from + offset) % slots
-            if fleet.account_of[slot] is None or not fleet.phase[slot]:
+            if fleet.account_of[slot] is None:
                 continue
-            self.by_phase[Phase(fleet.phase[slot]).name.lower()].add(now_ms - fleet.age_as_of(slot))
+            phase = fleet.phase_seen(slot)  # of a stopped robot nothing is known, whatever its account still shows
+            if phase is not Phase.UNKNOWN:
+                self.by_phase[phase.name.lower()].add(now_ms - fleet.age_as_of(slot))
         self._from = (self._from + _SAMPLES_MAX) % max(slots, 1) if slots > _SAMPLES_MAX else 0
 
 

@@ -110,16 +110,19 @@ def _command_of(pid: str) -> bytes:
 
 
 def test_a_symbol_that_is_not_listed_stops_its_robot_only(tmp_path: Path, paper: str) -> None:
+    on_paper(paper, "open_position", "paper-00000", BTC, "buy")
     fleet = fleet_file(tmp_path, paper, {"good": BTC, "lost": "NOPE/USDT:USDT"})
     with started(tmp_path, "run", str(fleet), "--json", "--for", "8", "--db", "state.duckdb", **KEYS) as run:
         engine = running(tmp_path / "state.duckdb")
-        until(lambda: engine.status()["phases"]["flat"] == 1 and "lost" in engine.status()["stopped_robots"],
+        until(lambda: engine.status()["phases"]["holding"] == 1 and "lost" in engine.status()["stopped_robots"],
               "one robot proven, the other stopped")
         told = json.loads(cli("status", "--json", "--db", "state.duckdb", cwd=tmp_path).stdout)
         assert told["running"] is True
         assert "does not list NOPE/USDT:USDT" in told["stopped_robots"]["lost"]
         assert told["phases"]["unknown"] == 1
-        assert run.result()["phases"]["unknown"] == 1
+        result = run.result()
+        assert result["phases"]["unknown"] == 1
+        assert result["age_ms"]["flat"]["p50"] is None, "a stopped robot has no age"
         assert len([line for line in run.errors if "does not list" in line]) == 1
     left = json.loads(cli("status", "--json", "--db", "state.duckdb", cwd=tmp_path).stdout)
     assert (left["running"], list(left["stopped_robots"])) == (False, ["lost"])
