@@ -9,13 +9,13 @@ ENGINE = {
     "decisions": ("heap", "budget", "cadence", "health", "planner", "book", "evidence", "reconcile_orders",
                   "reconcile"),
     "seams": ("ports",),
-    "core": ("fleet", "tolls", "timing", "sync", "crewing", "journal", "events", "grants", "trouble", "settle", "core"),
+    "core": ("fleet", "tolls", "timing", "sync", "crewing", "journal", "events", "grants", "trouble", "reading", "settle", "core"),
     "shell": ("clock", "wire", "link", "worker", "process", "crew", "report", "explain", "assembly", "writer", "loop",
               "engine"),
     "face": ("__init__",),
 }  # fmt: skip
 # Parts of the core are handed the core itself and share its state; they name its class for the type checker only.
-OWNER = {"grants": "core", "settle": "core", "trouble": "core"}
+OWNER = {"grants": "core", "settle": "core", "trouble": "core", "reading": "core"}
 PURE = ("words", "decisions", "core")  # no await, no clock, no file, no process: time and randomness are arguments
 WORLD = frozenset({"asyncio", "time", "datetime", "os", "pathlib", "socket", "subprocess", "threading",
                    "multiprocessing", "signal", "selectors", "tempfile", "uuid", "secrets"})  # fmt: skip
@@ -32,8 +32,8 @@ ADAPTERS = {
     "store": ("duckdb_store", "duckdb_store.*", "memory_store", "store_rows", "query", "query_*"),
     "fleet file": ("fleet_*", "synthetic"),
     "composition": ("__init__", "__main__", "budget_bench", "budget_bench.*", "control", "cli", "cli.*", "demo",
-                    "demo_*", "http_api", "http_api.*", "http_*", "live_view", "live_*", "simulate", "simulate_*", "simulation", "simulation.*",
-                    "measure_*"),
+                    "demo_*", "http_api", "http_api.*", "http_*", "live_view", "live_*", "simulate", "simulate_*",
+                    "simulation", "simulation.*", "measure_*"),
 }  # fmt: skip
 MAY_PRINT = ("cli", "cli.*")
 

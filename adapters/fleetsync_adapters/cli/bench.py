@@ -48,7 +48,7 @@ def simulated_fleet(command: Any) -> Any:
     """The options that say what is simulated; shared by the commands that simulate."""
     for option in reversed((
         click.option("--robots", type=click.IntRange(1, 1_000_000), help="A synthetic fleet of so many robots."),
-        click.option("--holding", callback=_share, metavar="SHARE", help="Share that holds a position.  [default: 20%]"),
+        click.option("--holding", callback=_share, metavar="SHARE", help="Share that holds.  [default: 20%]"),
         click.option("--accounts", type=click.IntRange(1, 1_000_000), help="Its accounts.  [default: 1 for 10 robots]"),
         click.option("--exchange", metavar="ID", help="Its exchange.  [default: binanceusdm]"),
         click.option("--changes-per-hour", type=click.FloatRange(0, 3_600), default=4, show_default=True,
@@ -69,7 +69,7 @@ def simulated_fleet(command: Any) -> Any:
 @click.argument("fleet", required=False, type=click.Path())
 @click.option("--budget", "budgets", callback=_budgets, metavar="CALLS[,...]",
               help="Calls a minute to try.  [default: half, once and twice the fleet's]")
-@click.option("--hours", type=click.FloatRange(min=1 / 60, max=168), default=1, show_default=True,
+@click.option("--hours", type=click.FloatRange(0, 168, min_open=True), default=1, show_default=True,
               help="Virtual time that is measured, after a warm-up.")
 @click.option("--policy", "policies", callback=_policies, default="fixed,adaptive", show_default=True,
               help="Policies to compare.")
