@@ -16,7 +16,7 @@
 | seams     | ports                         | Clock, Exchange, Store, Crew                                            |
 | core      | fleet tolls timing sync       | the state: robots, accounts, routes; what calls draw on; intervals      |
 |           | crewing journal events        | which worker serves whom; what was found; hints still to be served      |
-|           | grants settle trouble         | spending the budget; taking answers in; what goes wrong                 |
+|           | grants settle reading trouble | spending the budget; taking answers in; what goes wrong                 |
 |           | core                          | sole owner of all that: receive, tick, commands; no await, no clock     |
 | shell     | clock wire link worker        | time; frames between processes; the child that makes the calls          |
 |           | process crew                  | the parent's side of the children                                       |

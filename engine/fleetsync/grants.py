@@ -156,7 +156,7 @@ class Granter:
         state.last_calls, state.left_over = calls, left_over
         route.urgent.remove(state.index)
         route.ready.remove(state.index)
-        full = urgent or bool(need.questions) or (bool(state.books) and self._core.settlement.has_doubts(state))
+        full = urgent or bool(need.questions) or (bool(state.books) and self._core.settlement.reader.has_doubts(state))
         message = Dispatch(sync.id, state.account.id, calls, now_ms + self._core.settings.grant_valid_ms, full)
         self._core.commands.append((state.worker, message))
 

@@ -3,29 +3,23 @@
 The one circle of the machine, next run -> heap, is closed here, in `rearm`.
 """
 
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING
 
-from fleetsync.book import Book, Reconciled, Rules, Sight
-from fleetsync.fleet import NOBODY, NOTHING, AccountState
+from fleetsync.book import Book, Sight
+from fleetsync.fleet import NOBODY, AccountState
 from fleetsync.health import backoff_ms
 from fleetsync.heap import DueHeap
 from fleetsync.messages import Answer, Call, SyncDone
-from fleetsync.model import Fault, Order, Phase, Position, Surface
-from fleetsync.reconcile import reconcile
+from fleetsync.model import Fault, Phase, Surface
+from fleetsync.reading import Reader
 from fleetsync.sync import Sync
 from fleetsync.trouble import LISTS, Trouble
-from fleetsync.units import MINUTE_MS
 
 if TYPE_CHECKING:
     from fleetsync.core import Core
 
-_PAGES_MAX = 64  # no list is followed further; what is longer stays partial
-_PLACE_KEPT_MS = 500  # whom one grant could not serve whole keeps its place up to this far back, behind who waits longer
-_SIBLINGS_MAX = 32  # robots on the same symbol that one external change expedites
-_SIBLING_FRESH_MS = 1_000
-_BOOK_MEMORY_MS = 10 * MINUTE_MS  # how long an empty book remembers what ended on it
+_PLACE_KEPT_MS = 500  # whom one grant could not serve whole keeps its place this far back, behind who waits longer
 
 
 class Settlement:
@@ -34,6 +28,7 @@ class Settlement:
     def __init__(self, core: "Core") -> None:
         self._core = core
         self.trouble = Trouble(core)
+        self.reader = Reader(core)
         self.wakeups = DueHeap(core.fleet.base_at_ms)  # accounts to look at again: parked, or with questions for later
 
     # -- one report
@@ -57,9 +52,9 @@ class Settlement:
         for answer in done.answers:
             if answer.fault is None or (answer.fault is Fault.NOT_FOUND and answer.call.surface is Surface.ORDER):
                 good += 1
-                self._stamp(state, sync, answer)
+                self.reader.stamp(state, sync, answer)
                 if answer.rows is not None or answer.fault is not None:
-                    self._collect(state, answer, sights)
+                    self.reader.collect(state, answer, sights)
             else:
                 self.trouble.failed(state, sync, answer, now_ms)
         if good:
@@ -68,7 +63,7 @@ class Settlement:
         if sights or sync.urgent_slots:
             together = {*sync.slots, *sync.urgent_slots}
             for symbol, seen in sights.items():
-                together.update(self._reconcile(state, symbol, seen, now_ms))
+                together.update(self.reader.reconcile(state, symbol, seen, now_ms))
             touched = together
         if core.timing.adaptive and state.positions_as_of_ms > read_before_ms:
             self._learn(touched, core.journal.found_since(changes_before), read_before_ms, now_ms)
@@ -90,7 +85,7 @@ class Settlement:
         state.busy = 0
         for call in sync.calls:
             if call.surface not in LISTS:
-                self.ask(state, call, now_ms)
+                self.reader.ask(state, call, now_ms)
         self._finish(state, sync, {*sync.slots, *sync.urgent_slots}, now_ms)
 
     def _finish(self, state: AccountState, sync: Sync, touched: Collection[int], now_ms: int) -> None:
@@ -168,124 +163,6 @@ class Settlement:
                     if slot in self._core.inbox.pending:
                         state.own("urgent")[slot] = now_ms
                 self.next_step(state, now_ms)
-
-    # -- what answers say
-
-    def _stamp(self, state: AccountState, sync: Sync, answer: Answer) -> None:
-        """Note until when and how far the account has been read."""
-        fleet, call, as_of_ms = self._core.fleet, answer.call, answer.as_of_ms
-        if call.surface not in LISTS and call.surface is not Surface.FILLS:
-            return
-        if not answer.complete:
-            pages = state.pages.get(call.surface, 1)
-            state.own("pages")[call.surface] = min(pages * 2, _PAGES_MAX)
-            if pages >= _PAGES_MAX:
-                text = f"account {state.account.id}: {call.surface} is longer than {_PAGES_MAX} pages and stays partial"
-                self._core.journal.notice("warning", f"pages:{state.account.id}:{call.surface}", text)
-            return
-        if call.surface is Surface.FILLS:
-            state.own("pages").pop(Surface.FILLS, None)  # each question has a length of its own
-        elif call.surface is Surface.POSITIONS:
-            state.positions_key_ms = max(state.positions_key_ms, sync.key_ms)
-            state.positions_as_of_ms = max(state.positions_as_of_ms, as_of_ms)
-        elif not call.symbol:
-            if call.surface is Surface.ORDERS:
-                state.orders_key_ms, state.orders_as_of_ms = sync.key_ms, as_of_ms
-            else:
-                state.conditional_key_ms, state.conditional_as_of_ms = sync.key_ms, as_of_ms
-        else:
-            for slot in fleet.slots_on(state, call.symbol):
-                if call.surface is Surface.ORDERS:
-                    fleet.orders_key_ms[slot], fleet.orders_as_of_ms[slot] = sync.key_ms, as_of_ms
-                else:
-                    fleet.conditional_read[slot] = sync.key_ms, as_of_ms
-
-    def _collect(self, state: AccountState, answer: Answer, sights: dict[str, list[Sight]]) -> None:
-        """Sort an answer's rows by the books they speak of; a list also speaks of every book it leaves out."""
-        call = answer.call
-        not_found = answer.fault is Fault.NOT_FOUND
-        if answer.rows is None and not not_found:
-            return  # the same as last time, and nothing was open then
-        rows = answer.rows or ()
-        if call.symbol:
-            symbols = {call.symbol}
-        else:
-            symbols = set(state.books)
-            symbols.update(row.symbol for row in rows if self._is_ours(state, row))
-        for symbol in symbols:
-            mine = tuple(row for row in rows if row.symbol == symbol)
-            sights.setdefault(symbol, []).append(Sight(
-                call.surface, answer.as_of_ms, answer.complete, mine,  # type: ignore[arg-type]  # one kind a surface
-                call.order_id, call.client_id, call.since_ms, not_found))
-
-    def _is_ours(self, state: AccountState, row: object) -> bool:
-        return isinstance(row, Position | Order) and bool(self._core.fleet.slots_on(state, row.symbol))
-
-    def _reconcile(self, state: AccountState, symbol: str, sights: Sequence[Sight], now_ms: int) -> list[int]:
-        """Reconcile one book, and carry out what follows. Returns the robots it concerns."""
-        core, fleet = self._core, self._core.fleet
-        slots = fleet.slots_on(state, symbol)
-        known = state.books.get(symbol) or self._new_book(state, symbol, slots)
-        prefixes = tuple(fleet.prefix_of[slot] for slot in slots if slot in fleet.prefix_of)
-        rules: Rules = replace(core.rules, prefixes=prefixes,
-                               order_retention_ms=state.route.tariff.order_retention_ms)
-        result = reconcile(known, sights, core.inbox.announced(slots), rules, now_ms)
-        self._keep(state, symbol, result, now_ms)
-        core.journal.record(fleet, state, symbol, result.findings)
-        for question in result.questions:
-            call = question.call
-            if call.surface is Surface.FILLS:
-                call = replace(call, pages=state.pages.get(Surface.FILLS, 1))
-            self.ask(state, call, question.not_before_ms)
-        if state.questions and not (result.questions or result.book.doubts):
-            self._drop_questions(state, symbol, slots)
-        if any(f.cause in {"external", "liquidation"} and f.kind.startswith("position") for f in result.findings):
-            self._expedite_siblings(symbol, set(slots), now_ms)
-        return slots
-
-    def _new_book(self, state: AccountState, symbol: str, slots: Sequence[int]) -> Book:
-        """An empty book. Once a robot on it is known, it was read before: what appears then is not a first sight."""
-        read = 1 if any(self._core.fleet.phase[slot] for slot in slots) else 0
-        return Book(state.account.id, symbol, positions_as_of_ms=read, orders_as_of_ms=read, conditional_as_of_ms=read)
-
-    def ask(self, state: AccountState, call: Call, at_ms: int) -> None:
-        """Note an open question. The fills of one symbol are one question, from the earliest instant wanted."""
-        questions = state.own("questions")
-        if call.surface is Surface.FILLS:
-            for other in [one for one in questions if one.surface is Surface.FILLS and one.symbol == call.symbol]:
-                at_ms = min(at_ms, questions.pop(other))
-                call = replace(call, since_ms=min(call.since_ms, other.since_ms), pages=max(call.pages, other.pages))
-        questions[call] = min(questions.get(call, at_ms), at_ms)
-
-    def _drop_questions(self, state: AccountState, symbol: str, slots: Sequence[int]) -> None:
-        """Nothing about this book is open any more, so nothing has to be asked about it; events ask for themselves."""
-        if not any(slot in self._core.inbox.pending for slot in slots):
-            for call in [call for call in state.questions if call.symbol == symbol]:
-                del state.own("questions")[call]
-
-    def _keep(self, state: AccountState, symbol: str, result: Reconciled, now_ms: int) -> None:
-        book = result.book
-        over_ms = max((order.updated_at_ms for order in book.ended), default=0)
-        if book.is_quiet and max(over_ms, book.closed_at_ms) < now_ms - _BOOK_MEMORY_MS:
-            state.own("books").pop(symbol, None)
-            state.books = state.books or NOTHING
-        else:
-            state.own("books")[symbol] = book
-
-    def _expedite_siblings(self, symbol: str, own: set[int], now_ms: int) -> None:
-        """A hand that closed one position may be closing others on the same symbol: look at them at once."""
-        fleet = self._core.fleet
-        expedited = 0
-        for slot in fleet.same_symbol(symbol):
-            if expedited >= _SIBLINGS_MAX:
-                return
-            if slot not in own and fleet.age_as_of(slot) < now_ms - _SIBLING_FRESH_MS:
-                self._core.expedite(slot, now_ms)
-                expedited += 1
-
-    def has_doubts(self, state: AccountState) -> bool:
-        """Whether anything about the account is disputed: then answers must carry their rows."""
-        return any(book.doubts or book.hinted for book in state.books.values())
 
     def refresh_phase(self, slot: int, state: AccountState) -> None:
         """Derive a robot's phase from what is known; a phase that changes is re-keyed by the caller."""

@@ -81,7 +81,7 @@ def test_a_symbol_that_is_not_listed_stops_its_robots_and_is_not_asked_for_again
     world.run(20_000)
     slot = world.core.fleet.slot("bad")
     question = Call(Surface.FILLS, "NOPE/USDT:USDT")
-    world.core.settlement.ask(world.core.fleet.state_of(slot), question, world.now_ms)
+    world.core.settlement.reader.ask(world.core.fleet.state_of(slot), question, world.now_ms)
     world.run(60_000)
     asked = [call for sent in world.sent for call in sent.dispatch.calls if call.symbol.startswith("NOPE")]
     assert len(asked) == 1
@@ -271,7 +271,7 @@ def test_a_question_whose_grant_ran_out_is_asked_again() -> None:
     expired = iter([True])
     world.answer = lambda account, call, now_ms: (
         Answer(call, now_ms, fault=Fault.EXPIRED) if call == question and next(expired, False) else None)
-    world.core.settlement.ask(state, question, world.now_ms)
+    world.core.settlement.reader.ask(state, question, world.now_ms)
     world.core.make_urgent(state, world.now_ms)
     world.run(5_000)
     assert sum(question in sent.dispatch.calls for sent in world.sent) == 2
