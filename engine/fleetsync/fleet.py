@@ -66,7 +66,7 @@ class AccountState:
     account: Account
     route: Route
     worker: int
-    slots: list[int] = field(default_factory=list)
+    slots: list[int] = NOBODY
     waiting: list[int] = NOBODY  # due robots, not dispatched yet; see `wait`
     urgent: Mapping[int, int] = field(default_factory=lambda: NOTHING)  # robots to be looked at at once, and since when
     busy: int = 0  # the sync in flight; 0: none
@@ -187,7 +187,10 @@ class Fleet:
             self.prefix_of[slot] = robot.order_prefix
         if not robot.enabled:
             self.stopped[slot] = "disabled"
-        state.slots.append(slot)
+        if state.slots:
+            state.slots.append(slot)
+        else:
+            state.slots = [slot]
         state.by_symbol = self._by_symbol = None
         return slot
 

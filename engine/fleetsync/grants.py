@@ -187,7 +187,7 @@ class Granter:
         """What the account's waiting and urgent robots want read, and which questions may be asked now."""
         fleet, offers_conditional = self._core.fleet, state.route.conditional
         if not (state.books or state.urgent or state.questions or state.pages) and state.route.one_list:
-            return _ROUTINE if self._wants_routine(state, stretched_ms) else _NOTHING
+            return _ROUTINE if state.waiting else _NOTHING  # who waits is due: what is read re-arms all that it covers
         positions = False
         orders: dict[str, int] = {}  # symbol -> due since; what is asked for at once comes before all that
         conditional: dict[str, int] = {}
@@ -208,14 +208,6 @@ class Granter:
                 conditional[symbol] = min(due_ms[2], conditional.get(symbol, due_ms[2]))
         questions = tuple(call for call, at_ms in state.questions.items() if at_ms <= now_ms)
         return Need(positions, _by_age(orders), _by_age(conditional), questions, tuple(state.pages.items()))
-
-    def _wants_routine(self, state: AccountState, stretched_ms: int) -> bool:
-        """Whether a robot of a quiet account is due, or nearly."""
-        timing, phase = self._core.timing, self._core.fleet.phase
-        return any(
-            (due_ms := timing.wish_ms(slot, state)) <= stretched_ms
-            or due_ms <= stretched_ms + timing.interval_ms(slot, phase[slot], state) // _NEARLY_DUE
-            for slot in state.waiting)
 
     def _circuit(self, route: Route, now_ms: int) -> Deferral | None:
         if not route.circuit.opened_at_ms:

@@ -93,10 +93,9 @@ class Settlement:
         stretched_ms = state.route.stretch.now_ms(now_ms)
         core.timing.draw_jitter(state, core.rng)
         self._look_at(state, touched, now_ms)
-        for slot in sync.slots:
-            if account_of[slot] is state:
-                state.wait(slot)
-                state.route.due += 1
+        ours = [slot for slot in sync.slots if account_of[slot] is state]
+        state.waiting = [*state.waiting, *ours] if state.waiting else ours
+        state.route.due += len(ours)
         for slot, since_ms in sync.urgent_slots.items():
             if account_of[slot] is state and not core.fleet.read_since(slot, since_ms):
                 state.own("urgent")[slot] = max(since_ms, state.urgent.get(slot, 0))
