@@ -2,8 +2,9 @@
 
 The rules, each a test in `tests/unit/test_reconcile.py`:
 - a failed, partial or malformed surface closes nothing;
-- a position that a complete list leaves out is closed by a second reading, begun later, or by its own fills, or by a
-  newer row that shows it at zero; where fills are known and contradict, a third one after the grace is needed;
+- a position that a complete list leaves out is closed by its own fills, by a newer row that shows it at zero, or by a
+  second reading, begun later, beside fills of a close; by a third one where its fills could not be read, and after the
+  grace where they contradict: two empty lists in a row have been seen to lie;
 - fills prove a close when they were read to the end since the position's last move and net it out; on a hedged
   account they do not tell which side they belong to, and prove nothing;
 - a row older than what is known changes nothing, unless reading after reading insists on it: a false proof of ours, or
@@ -27,8 +28,8 @@ from fleetsync.model import Fill, Order, Position, Surface
 from fleetsync.reconcile_orders import OrdersPass, filled_by_own_orders
 from fleetsync.units import ZERO
 
-_READS_ENOUGH = 2  # complete readings without it that close a position
-_READS_AGAINST_FILLS = 3  # the same where its fills were read and do not explain it
+_READS_ENOUGH = 2  # complete readings without it that close a position some of whose closing fills were seen
+_READS_AGAINST_FILLS = 3  # the same where its fills were not read, or do not explain it
 _READS_INSISTING = 3  # complete readings with the same contradiction, over a grace, that overrule what is known
 _OLDER = ":older"  # ends the key of a doubt about a row that is older than what is known, and contradicts it
 _EXPLAINS = {  # which announced kinds explain which findings; other kinds of event explain any
@@ -215,7 +216,7 @@ class _PositionsPass:
         if not doubt.proven and closing and self._evidence.nets_out(position):
             last_at_ms = max(doubt.last_at_ms, self._evidence.fills_as_of_ms)
             doubt = replace(doubt, last_at_ms=last_at_ms, proven="fills", over_at_ms=closing[-1].at_ms)
-        if not doubt.proven and self._missed_enough(doubt, position):
+        if not doubt.proven and self._missed_enough(doubt, position, closing):
             doubt = replace(doubt, proven="positions", over_at_ms=closing[-1].at_ms if closing else 0)
         if not doubt.proven:
             self.doubts[doubt.key] = replace(doubt, asked=doubt.asked + 1)
@@ -223,13 +224,13 @@ class _PositionsPass:
         elif not self._asks_for_cause(doubt, position, closing):
             self._close(doubt, position)
 
-    def _missed_enough(self, doubt: Doubt, position: Position) -> bool:
-        """Whether enough complete readings left it out; more are needed where its fills know of no close."""
-        if not doubt.fills_read:
+    def _missed_enough(self, doubt: Doubt, position: Position, closing: list[Fill]) -> bool:
+        """Whether enough complete readings left it out; more are needed where no fill of a close was seen."""
+        if closing:
             return doubt.reads >= _READS_ENOUGH
         # A list that lags behind leaves out what is young: against the fills only readings after the grace count.
         seasoned = doubt.last_at_ms >= position.updated_at_ms + self._rules.visibility_grace_ms
-        return seasoned and doubt.reads >= _READS_AGAINST_FILLS
+        return doubt.reads >= _READS_AGAINST_FILLS and (seasoned or not doubt.fills_read)
 
     def _asks_for_cause(self, doubt: Doubt, position: Position, closing: list[Fill]) -> bool:
         """It is closed; whose order closed it (ours, a hand, the exchange) is a question or two away."""

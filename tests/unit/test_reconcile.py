@@ -63,7 +63,11 @@ def _close(known: Book, *readings: Sight) -> list[str]:
     return found
 
 
-def test_a_second_empty_list_after_the_gap_closes_it_once_its_cause_was_asked_for() -> None:
+def test_two_empty_lists_without_its_fills_do_not_close_a_position() -> None:
+    assert _close(book(position()), positions(1000), positions(1250)) == []
+
+
+def test_further_empty_lists_after_the_gap_close_it_once_its_cause_was_asked_for() -> None:
     assert _close(book(position()), positions(1000), positions(1250), positions(1500), positions(1750)) == [
         "position_closed"]
 
