@@ -77,7 +77,7 @@ def _run(seed: int) -> None:
     truth = Truth(rng, hedged=rng.random() < 0.4)
     reader = Reader(truth, rng)
     judge = _Judge(reader)
-    for _ in range(rng.randint(10, 40)):
+    for _ in range(rng.randint(8, 30)):
         if rng.random() < 0.5:
             truth.step()
         reader.poll()
@@ -87,7 +87,7 @@ def _run(seed: int) -> None:
         if rng.random() < 0.3:
             truth.step()
     reader.faulty = False
-    for _ in range(30):
+    for _ in range(22):
         truth.now_ms += 1_000
         reader.poll()
         reader.receive()
