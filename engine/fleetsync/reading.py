@@ -68,10 +68,10 @@ class Reader:
             return  # the same as last time, and nothing was open then
         rows = answer.rows or ()
         if call.symbol:
-            symbols = {call.symbol}
-        else:
-            symbols = set(state.books)
-            symbols.update(row.symbol for row in rows if self._is_ours(state, row))
+            symbols = dict.fromkeys((call.symbol,))
+        else:  # in an order that does not change from process to process: changes are numbered in it
+            symbols = dict.fromkeys(state.books)
+            symbols.update(dict.fromkeys(row.symbol for row in rows if self._is_ours(state, row)))
         for symbol in symbols:
             mine = tuple(row for row in rows if row.symbol == symbol)
             sights.setdefault(symbol, []).append(Sight(

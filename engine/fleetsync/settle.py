@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING
 
 from fleetsync.book import Book, Sight
+from fleetsync.events import Event
 from fleetsync.fleet import NOBODY, AccountState
 from fleetsync.health import backoff_ms
 from fleetsync.heap import DueHeap
@@ -182,7 +183,9 @@ class Settlement:
         core = self._core
         if slot not in core.inbox.pending and slot not in core.inbox.waiters:
             return
+        before = core.inbox.pending.get(slot, ())
         again_ms = core.inbox.check(slot, state, core.fleet, core.journal, now_ms)
+        self._forget_lookups(slot, state, before)
         if again_ms is None:
             return
         for event in core.inbox.pending.get(slot, ()):
@@ -196,6 +199,18 @@ class Settlement:
             # What was read since counts: asked anew each time, a plan that its grant cuts would never read the rest.
             since_ms = core.inbox.wanted_since_ms(slot)
             state.own("urgent")[slot] = now_ms if core.fleet.read_since(slot, since_ms) else since_ms
+
+    def _forget_lookups(self, slot: int, state: AccountState, before: Iterable[Event]) -> None:
+        """What only a served event wanted to know is not asked any more."""
+        left = self._core.inbox.pending.get(slot, ())
+        symbol = self._core.fleet.symbols[slot]
+        book = state.books.get(symbol)
+        doubted = {doubt.key for doubt in book.doubts} if book is not None else set()
+        wanted = {(event.order_id, "" if event.order_id else event.client_id) for event in left}
+        for event in before if state.questions else ():
+            names = event.order_id, "" if event.order_id else event.client_id
+            if any(names) and names not in wanted and f"order:{event.order_id}" not in doubted:
+                state.own("questions").pop(Call(Surface.ORDER, symbol, *names), None)
 
     # -- exchanges and restarts
 
@@ -219,7 +234,7 @@ class Settlement:
         """Take over the rows of an earlier run: what is known, though not yet read again."""
         account = state.account.id
         positions, orders = self._core.journal.inherited.pop(account, ([], []))
-        for symbol in {row.symbol for row in positions} | {order.symbol for order in orders}:
+        for symbol in sorted({row.symbol for row in positions} | {order.symbol for order in orders}):
             # as_of 1: it was read once, so what is found now is a change and not a first sight
             state.own("books")[symbol] = Book(
                 account, symbol, tuple(row for row in positions if row.symbol == symbol),
