@@ -199,8 +199,10 @@ class Chaos:
 
     def _eat(self, meal: tuple[str, int, int]) -> None:
         ip, per_second, until_ms = meal
-        if self._world.now_ms < until_ms and not self.ended:
-            self._world.venue.limits.charge(ip, per_second, self._world.exchange_ms())
+        if self._world.now_ms >= until_ms or self.ended:
+            return
+        verdict = self._world.venue.limits.charge(ip, per_second, self._world.exchange_ms())
+        if verdict.status == 200:  # a decent program stops when it is told to
             self._world.after(SECOND_MS, self._eat, meal)
 
 

@@ -88,7 +88,7 @@ class Quotas(Promise):
             for answer in message.answers:
                 if answer.fault is Fault.BANNED and answer.call.surface is not Surface.MARKETS:
                     egress = self._egress_of(message)
-                    until_ms = at_ms + answer.retry_after_ms
+                    until_ms = answer.as_of_ms + answer.retry_after_ms  # the report may be late
                     if egress is not None:
                         self._banned_until_ms[egress] = max(self._banned_until_ms.get(egress, 0), until_ms)
 
@@ -180,8 +180,9 @@ class Grants(Promise):
                 self._settled += grant[0]
             else:
                 self._given_up -= self._late.pop(message.sync_id, 0)
-        elif isinstance(message, WorkerLost):
+        elif isinstance(message, WorkerLost) and self.world.life is not None:
             self._lost[message.worker] = at_ms
+            self._give_up(at_ms, self.world.life)
 
     def turned(self, at_ms: int, life: Life) -> None:
         """The books of grants agree with the core's."""
