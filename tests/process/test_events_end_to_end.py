@@ -221,7 +221,9 @@ def test_what_was_announced_is_asked_for_on_a_growing_schedule_until_it_shows_or
             assert unseen.evidence["event"]["side"] == "short"
             assert 2_000 - 50 <= now_ms() - accepted_at_ms < 4_000
             runs = [row["at_ms"] for row in await scene.calls(endpoint=POSITIONS) if row["at_ms"] >= accepted_at_ms - 5]
-            assert len(runs) <= 6  # at 0, 250, 750, 1750 and at the end: not at every chance
+            gaps = [later - sooner for sooner, later in itertools.pairwise(runs)][:-1]  # the last ends with it
+            assert len(gaps) >= 2
+            assert all(later > sooner * 1.3 for sooner, later in itertools.pairwise(gaps)), gaps
 
     asyncio.run(act())
 

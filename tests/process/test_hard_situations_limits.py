@@ -22,7 +22,6 @@ from tests.process.scene import (
 )
 
 from fleetsync import Engine, Settings
-from fleetsync.errors import SyncTimeout
 from fleetsync.model import Phase
 
 pytestmark = pytest.mark.process
@@ -92,15 +91,13 @@ def test_a_ban_silences_the_fleet_also_over_a_restart(paper: Paper, tmp_path: Pa
         fleet = await open_accounts(admin, ["a"])
         await admin.close()
         async with stage(paper, settings=QUICK, store=path, accounts=fleet) as scene:
-            await scene.misbehave("banned", delay_ms=2_600)
+            await scene.misbehave("banned", delay_ms=3_600)
             await until(lambda: any("banned" in notice.text for notice in scene.notices), "the ban")
             refused = next(row for row in await scene.calls() if row["status"] == 418)
         async with stage(paper, settings=QUICK, store=path, accounts=fleet, known=False) as scene:
-            with pytest.raises(SyncTimeout):
-                await scene.engine.sync("r", timeout_ms=100)
             await scene.known()
             after = [row["at_ms"] for row in await scene.calls(after=refused["number"])]
-            assert min(after) >= refused["at_ms"] + 3_000 - 20  # Retry-After: 3 s, whole seconds
+            assert min(after) >= refused["at_ms"] + 4_000 - 20  # Retry-After: 4 s, whole seconds
             assert (await scene.admin.summary())["refused_418"] == 1
 
     asyncio.run(act())
