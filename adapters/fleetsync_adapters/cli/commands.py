@@ -126,6 +126,25 @@ def changes(*, db_path: str, after: int | None, robot: str | None, limit: int, f
 
 
 @fleetsync.command()
+@click.argument("robot")
+@_DB
+@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+def explain(*, robot: str, db_path: str, as_json: bool) -> None:
+    """Say why ROBOT is looked at when it is: its phase, its interval and why, its next run, what its last one cost.
+
+    Only a running engine knows; it is asked.
+
+    \b
+    Examples:
+      fleetsync explain r1
+      fleetsync explain r1 --db demo.duckdb --json
+    """  # noqa: D301  as above
+    from fleetsync_adapters.cli.explaining import show_explanation
+
+    show_explanation(robot, db_path, as_json=as_json)
+
+
+@fleetsync.command()
 @click.argument("sql")
 @_DB
 @click.option("--format", "form", type=click.Choice(("table", "csv", "json")), default="table", show_default=True)
