@@ -1,6 +1,7 @@
 """Event sync end to end: hints, forced syncs, collapse, settling, external changes, siblings."""
 
 import asyncio
+import functools
 import itertools
 from collections.abc import Iterator
 
@@ -14,6 +15,7 @@ from tests.process.scene import (
     QUICK,
     STILL,
     Paper,
+    Scene,
     now_ms,
     paper_exchange,
     robot,
@@ -39,14 +41,16 @@ def paper() -> Iterator[Paper]:
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_hint_of_any_kind_makes_a_robot_looked_at_at_once(paper: Paper, workers: int) -> None:
+    def has_served(scene: Scene, count: int) -> bool:
+        return scene.engine.ages.urgent.count == count
+
     async def act() -> None:
         async with stage(paper, settings=STILL.but(workers=workers)) as scene:
-            for served, kind in enumerate((*KINDS, "other"), 1):
+            for number, kind in enumerate((*KINDS, "other"), 1):
                 asked = len(await scene.calls(endpoint=POSITIONS))
                 accepted_at_ms = now_ms()
                 await scene.engine.notify("r", kind, text="seen on the screen")
-                await until(lambda served=served: scene.engine.ages.urgent.count == served,  # type: ignore[misc]
-                            f"{kind} served")  # mypy cannot infer a lambda with a default
+                await until(functools.partial(has_served, scene, number), f"{kind} served")
                 assert len(await scene.calls(endpoint=POSITIONS)) == asked + 1
                 assert scene.state().as_of_ms >= accepted_at_ms - 1
 
