@@ -37,7 +37,8 @@ def _lines(told: dict[str, Any]) -> list[tuple[str, str]]:
         ("interval", f"{_s(told['interval_ms'])}: {told['why']}"),
         ("now", told["now"]),
         ("next run", f"in {_s(told['next_run_in_ms'])} (wanted: {surfaces})"),
-        ("last sync", f"{cost['calls']} calls, weight {cost['weight']}, shared with {told['shares_its_calls_with']} robots"),
+        ("last sync", f"{cost['calls']} calls, weight {cost['weight']}"),
+        ("shared with", f"{told['shares_its_calls_with']} robots of its account"),
         ("open", f"{told['open_questions']} questions, {told['pending_events']} events"),
     ]
     if told["stretch"] > 1:

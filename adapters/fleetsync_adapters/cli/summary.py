@@ -118,7 +118,8 @@ class Result:
         """Where the plan's own figures differ from its own intervals."""
         if self.driven is None or (self.status.robots, self.holding) != (100, 20):
             return ""
-        return "The plan's table says 320 calls a minute for 5 s / 30 s; its own intervals give 20x12 + 80x2 = 400."
+        return ("The plan's table says 320 calls a minute for 5 s / 30 s; its own intervals give 20x12 + 80x2 = 400. "
+                "It counts one call a robot, where positions and orders are two (800); ours counts every call made.")
 
 
 def show(result: Result, console: Console) -> None:
