@@ -52,6 +52,15 @@ class Started:
     def errors(self) -> list[str]:
         return self._errors.read_text(encoding="utf-8").splitlines()
 
+    def engine(self, db: Path) -> Running:
+        """The engine that this command runs on a database, once it answers."""
+
+        def found() -> Running | None:
+            assert self.process.poll() is None, self.errors
+            return find_running(str(db))
+
+        return until(found, f"an engine on {db}")
+
     def ended(self, within_s: float = PATIENCE_S) -> list[str]:
         """Wait for its end; returns the lines it wrote to its standard output."""
         out, _ = self.process.communicate(timeout=within_s)
@@ -87,11 +96,6 @@ def until(fact: Callable[[], T | None], what: str) -> T:
         assert time.monotonic() < by_s, f"never seen: {what}"
         time.sleep(0.05)
     return found
-
-
-def running(db: Path) -> Running:
-    """The engine that has this database open, once it answers."""
-    return until(lambda: find_running(str(db)), f"an engine on {db}")
 
 
 def keys_of(seed: int, number: int, name: str = "MAIN") -> dict[str, str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.process.cli_support import cli, fleet_file, keys_of, refused, running, started, unknown, until
+from tests.process.cli_support import cli, fleet_file, keys_of, refused, started, unknown, until
 from tests.process.crew_support import is_running
 
 from fleetsync_adapters.paper.process import PaperAdmin, PaperProcess
@@ -49,7 +49,7 @@ def test_a_signal_ends_a_run_in_order_within_3_s(tmp_path: Path, paper: str, num
     on_paper(paper, "open_position", "paper-00000", BTC, "buy")
     fleet = fleet_file(tmp_path, paper, {"r1": BTC, "r2": ETH})
     with started(tmp_path, "run", str(fleet), "--json", "--db", "state.duckdb", **KEYS) as run:
-        engine = running(tmp_path / "state.duckdb")
+        engine = run.engine(tmp_path / "state.duckdb")
         until(lambda: unknown(engine) == 0, "both robots proven")
         crew = [row["pid"] for row in engine.status()["crew"]]
         began_s = time.monotonic()
@@ -66,7 +66,7 @@ def test_a_signal_ends_a_run_in_order_within_3_s(tmp_path: Path, paper: str, num
 def test_an_exchange_that_hangs_does_not_hold_up_the_end(tmp_path: Path, paper: str) -> None:
     fleet = fleet_file(tmp_path, paper, {"r1": BTC, "r2": ETH})
     with started(tmp_path, "run", str(fleet), "--json", "--db", "state.duckdb", **KEYS) as run:
-        engine = running(tmp_path / "state.duckdb")
+        engine = run.engine(tmp_path / "state.duckdb")
         until(lambda: unknown(engine) == 0, "both robots proven")
         on_paper(paper, "misbehave", "lost_request", count=1_000)
         until(lambda: engine.status()["in_flight"] > 0, "a call without an answer")
@@ -80,7 +80,7 @@ def test_an_exchange_that_hangs_does_not_hold_up_the_end(tmp_path: Path, paper: 
 def test_a_second_ctrl_c_ends_at_once_and_leaves_no_process(tmp_path: Path, paper: str) -> None:
     fleet = fleet_file(tmp_path, paper, {"r1": BTC})
     with started(tmp_path, "run", str(fleet), "--json", "--db", "state.duckdb", **KEYS) as run:
-        engine = running(tmp_path / "state.duckdb")
+        engine = run.engine(tmp_path / "state.duckdb")
         until(lambda: unknown(engine) == 0, "the robot proven")
         on_paper(paper, "misbehave", "lost_request", count=1_000)
         until(lambda: engine.status()["in_flight"] > 0, "a call without an answer")
@@ -95,7 +95,7 @@ def test_a_second_ctrl_c_ends_at_once_and_leaves_no_process(tmp_path: Path, pape
 
 def test_a_second_ctrl_c_takes_the_demos_exchange_along(tmp_path: Path) -> None:
     with started(tmp_path, "run", "--db", "demo.duckdb", "--robots", "20", "--accounts", "2") as run:
-        running(tmp_path / "demo.duckdb")
+        run.engine(tmp_path / "demo.duckdb")
         children = Path(f"/proc/{run.process.pid}/task/{run.process.pid}/children").read_text().split()
         (exchange,) = [int(pid) for pid in children if b"fleetsync_adapters.paper" in _command_of(pid)]
         run.process.send_signal(signal.SIGINT)
@@ -113,7 +113,7 @@ def test_a_symbol_that_is_not_listed_stops_its_robot_only(tmp_path: Path, paper:
     on_paper(paper, "open_position", "paper-00000", BTC, "buy")
     fleet = fleet_file(tmp_path, paper, {"good": BTC, "lost": "NOPE/USDT:USDT"})
     with started(tmp_path, "run", str(fleet), "--json", "--for", "8", "--db", "state.duckdb", **KEYS) as run:
-        engine = running(tmp_path / "state.duckdb")
+        engine = run.engine(tmp_path / "state.duckdb")
         until(lambda: engine.status()["phases"]["holding"] == 1 and "lost" in engine.status()["stopped_robots"],
               "one robot proven, the other stopped")
         told = json.loads(cli("status", "--json", "--db", "state.duckdb", cwd=tmp_path).stdout)
@@ -134,7 +134,7 @@ def test_a_wrong_signature_stops_its_account_only(tmp_path: Path, paper: str) ->
     fleet = fleet_file(tmp_path, paper, {"r1": BTC}, other)
     keys = {**keys_of(5, 1, "OTHER"), **KEYS, "MAIN_SECRET": "not-the-secret"}
     with started(tmp_path, "run", str(fleet), "--json", "--db", "state.duckdb", **keys) as run:
-        engine = running(tmp_path / "state.duckdb")
+        engine = run.engine(tmp_path / "state.duckdb")
         until(lambda: engine.status()["phases"]["flat"] == 1 and "main" in engine.status()["stopped_accounts"],
               "one account served, the other stopped")
         assert unknown(engine) == 1
@@ -154,7 +154,7 @@ def test_an_exchange_that_does_not_answer_is_retried_until_it_does(tmp_path: Pat
     asyncio.run(exchange.stop())
     fleet = fleet_file(tmp_path, base_url, {"r1": BTC})
     with started(tmp_path, "run", str(fleet), "--json", "--db", "state.duckdb", **KEYS) as run:
-        engine = running(tmp_path / "state.duckdb")
+        engine = run.engine(tmp_path / "state.duckdb")
         until(lambda: engine.status()["faults"].get("network", 0) >= 2, "more than one try")
         assert unknown(engine) == 1
         again = PaperProcess(seed=5, accounts=1, port=port)
@@ -184,8 +184,8 @@ def test_a_run_keeps_its_state_and_the_next_one_goes_on_from_it(tmp_path: Path, 
 def test_while_a_run_goes_on_its_state_can_be_read_and_followed(tmp_path: Path, paper: str) -> None:
     fleet = fleet_file(tmp_path, paper, {"r1": BTC})
     db = str(tmp_path / "state.duckdb")
-    with started(tmp_path, "run", str(fleet), "--db", db, **KEYS):
-        engine = running(tmp_path / "state.duckdb")
+    with started(tmp_path, "run", str(fleet), "--db", db, **KEYS) as run:
+        engine = run.engine(tmp_path / "state.duckdb")
         until(lambda: engine.status()["phases"]["flat"] == 1, "the robot proven")
         other = tmp_path / "follow"
         other.mkdir()

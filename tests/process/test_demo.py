@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.process.cli_support import running, started, until
+from tests.process.cli_support import started, until
 
 pytestmark = pytest.mark.process
 
@@ -41,7 +41,7 @@ def test_the_demo_keeps_what_it_promises_and_the_exchange_has_seen_the_same(tmp_
 
 def test_a_worker_killed_in_the_middle_of_the_demo_costs_no_truth(tmp_path: Path) -> None:
     with started(tmp_path, "run", "--json", "--for", "15", "--db", "demo.duckdb") as demo:
-        engine = running(tmp_path / "demo.duckdb")
+        engine = demo.engine(tmp_path / "demo.duckdb")
         before = until(lambda: (status := engine.status())["calls"] > 20 and status["crew"], "calls of both workers")
         os.kill(before[0]["pid"], signal.SIGKILL)
 
