@@ -17,7 +17,6 @@ from fleetsync_adapters.synthetic import synthetic_fleet
 from fleetsync_adapters.tariffs import load_tariff
 
 _MARKETS = 60
-_MARKET_SEED = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +29,6 @@ class BenchFleet:
     robots: tuple[Robot, ...]
     tariffs: Mapping[str, Tariff]
     workload: Workload = field(default_factory=Workload)
-    renamed: Mapping[str, str] = field(default_factory=dict)  # the exchange's symbols -> the simulation's
 
     def lines(self) -> list[str]:
         """For people: the fleet, and the numbers of the model by which its robots trade."""
@@ -58,10 +56,13 @@ def setup_of(fleet: BenchFleet, settings: Settings, *, minutes: int, seed: int) 
     """A world with these settings; its exchange limits addresses as the fleet's own does, where that is Binance."""
     # The paper exchange weighs requests as Binance does: where others are simulated, their quotas are the engine's own.
     limit = fleet.tariffs["binanceusdm"].quotas[0].limit if set(fleet.tariffs) == {"binanceusdm"} else 0
-    markets = max(_MARKETS, len({robot.symbol for robot in fleet.robots}))
+    symbols = {robot.symbol for robot in fleet.robots}
+    markets, named = max(_MARKETS, len(symbols)), market_names(symbols, seed)
+    robots = tuple([robot if robot.symbol == named[robot.symbol] else replace(robot, symbol=named[robot.symbol])
+                    for robot in fleet.robots])
     rules = replace(Setup(seed=seed, accounts=(), robots=(), tariffs={}).limits,
                     **({"weight_per_minute": limit} if limit else {"unlimited": True}))
-    return Setup(seed=seed, accounts=fleet.accounts, robots=fleet.robots, tariffs=fleet.tariffs, settings=settings,
+    return Setup(seed=seed, accounts=fleet.accounts, robots=robots, tariffs=fleet.tariffs, settings=settings,
                  workload=fleet.workload, limits=rules, markets=markets, minutes=minutes)
 
 
@@ -74,7 +75,7 @@ def with_workload(fleet: BenchFleet, workload: Workload) -> BenchFleet:
 
 
 def fleet_from_file(path: str, workload: Workload) -> BenchFleet:
-    """A fleet file's fleet, its symbols given the names of the simulation's markets.
+    """A fleet file's fleet, trading by a model.
 
     Raises:
         ConfigError: the file is wrong.
@@ -82,16 +83,14 @@ def fleet_from_file(path: str, workload: Workload) -> BenchFleet:
     loaded = load_fleet(path, environ=_NoKeys())
     tariffs = {name: load_tariff(name, config.overrides) for name, config in loaded.exchanges.items()
                if any(account.exchange == name for account in loaded.accounts)}
-    renamed = market_names({robot.symbol for robot in loaded.robots})
-    robots = tuple(replace(robot, symbol=renamed[robot.symbol]) for robot in loaded.robots)
-    fleet = BenchFleet(name=path, settings=loaded.settings, accounts=loaded.accounts, robots=robots, tariffs=tariffs,
-                       renamed=renamed)
+    fleet = BenchFleet(name=path, settings=loaded.settings, accounts=loaded.accounts, robots=loaded.robots,
+                       tariffs=tariffs)
     return with_workload(fleet, workload)
 
 
-def market_names(symbols: set[str]) -> dict[str, str]:
-    """For each symbol one of the simulation's markets; those it has keep their name."""
-    known = [market.symbol for market in Markets(_MARKET_SEED, max(_MARKETS, len(symbols))).all]
+def market_names(symbols: set[str], seed: int) -> dict[str, str]:
+    """For each symbol one of the markets that a seed draws; those it has keep their name."""
+    known = [market.symbol for market in Markets(seed, max(_MARKETS, len(symbols))).all]
     free = iter([name for name in known if name not in symbols])
     return {symbol: symbol if symbol in known else next(free) for symbol in sorted(symbols)}
 
@@ -103,13 +102,11 @@ def fleet_made(robots: int, holding: float, accounts: int, exchange: str, worklo
         ConfigError: so many robots do not fit on so few accounts, or nobody knows the exchange's prices.
     """
     markets = max(_MARKETS, -(-robots // accounts))
-    symbols = [market.symbol for market in Markets(_MARKET_SEED, markets).all]
+    symbols = [market.symbol for market in Markets(seed, markets).all]
     try:
         made, fleet = synthetic_fleet(robots, holding, accounts, exchange, symbols, seed)
     except ValueError as error:
         raise ConfigError(f"no such fleet: {error}", hint="give it more --accounts or fewer --robots") from error
-    used = {robot.symbol for robot in fleet}
-    assert used <= set(symbols)
     bench = BenchFleet(
         name="synthetic fleet", settings=Settings(), accounts=tuple(made), robots=tuple(fleet),
         tariffs={exchange: load_tariff(exchange)},

@@ -92,7 +92,7 @@ def line_plot(title: str, x: Axis, y: Axis, lines: Sequence[Line], marks: Sequen
 
 
 def _line(line: Line, x: Axis, y: Axis, across: float, down: float) -> str:
-    places = [(_LEFT + across * min(max(x.place(a), 0), 1), _TOP + down * (1 - min(max(y.place(b), 0), 1))) for a, b in line.points]
+    places = [(_LEFT + across * _within(x.place(a)), _TOP + down * (1 - _within(y.place(b)))) for a, b in line.points]
     path = " ".join(f"{a:.1f},{b:.1f}" for a, b in places)
     dash = f' stroke-dasharray="{line.dash}"' if line.dash else ""
     drawn = f'<polyline class="line s{line.colour}" points="{path}"{dash}/>'
@@ -102,6 +102,10 @@ def _line(line: Line, x: Axis, y: Axis, across: float, down: float) -> str:
         f'<circle class="f{line.colour}" cx="{a:.1f}" cy="{b:.1f}" r="4"><title>{escape(line.name)}: '
         f"{number(value)} at {number(where)}</title></circle>"
         for (a, b), (where, value) in zip(places, line.points, strict=True))
+
+
+def _within(share: float) -> float:
+    return min(max(share, 0.0), 1.0)
 
 
 def _legend(lines: Sequence[Line]) -> str:
@@ -145,8 +149,9 @@ def heat_scale(hottest_ms: int) -> str:
     texts = "".join(f'<text class="tick" x="{_LEFT + 300 * share:.0f}" y="36" text-anchor="middle">'
                     f"{number(round(hottest_ms * share / 1000, 1))}{' or more' if share == 1 else ''}</text>"
                     for share in (0.0, 0.25, 0.5, 0.75, 1.0))
-    return (f'<svg viewBox="0 0 {WIDTH} 44" role="img" aria-label="scale of ages"><defs><linearGradient id="heat">'
-            f'{stops}</linearGradient></defs><rect x="{_LEFT}" y="6" width="300" height="14" fill="url(#heat)"/>{texts}'
+    return (f'<svg class="scale" viewBox="0 0 {WIDTH} 44" role="img" aria-label="scale of ages">'
+            f'<defs><linearGradient id="heat">{stops}</linearGradient></defs>'
+            f'<rect x="{_LEFT}" y="6" width="300" height="14" fill="url(#heat)"/>{texts}'
             f'<text class="label" x="{_LEFT + 312}" y="18">age, seconds</text></svg>')
 
 

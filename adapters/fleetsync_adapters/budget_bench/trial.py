@@ -54,8 +54,9 @@ def warm_up_minutes(minutes: int) -> int:
     return min(max(minutes // WARM_UP_SHARE, 1), WARM_UP_MINUTES_MAX)
 
 
-def attempt(trial: Trial, progress: Callable[[float], None] | None = None) -> Outcome:
-    """Run one trial in this process."""
+def attempt(trial: Trial, progress: Callable[[float], None] | None = None,
+            hopeless: Callable[[Measure], bool] | None = None) -> Outcome:
+    """Run one trial in this process; it ends early once it is `hopeless`."""
     fleet, minutes = trial.fleet, trial.warm_up_minutes + trial.minutes
     setup = fleet.setup(budget=trial.budget, policy=trial.policy, minutes=minutes, seed=trial.seed)
     measure = Measure(setup.start_at_ms + trial.warm_up_minutes * MINUTE_MS, setup.end_at_ms)
@@ -65,6 +66,9 @@ def attempt(trial: Trial, progress: Callable[[float], None] | None = None) -> Ou
         world.run(setup.start_at_ms + minute * MINUTE_MS)
         if progress is not None:
             progress(minute / minutes)
+        if hopeless is not None and minute > trial.warm_up_minutes and hopeless(measure):
+            measure.until_ms = world.now_ms
+            break
     measure.finish()
     settings = setup.settings
     row = {"budget_per_minute": trial.budget, "policy": trial.policy,

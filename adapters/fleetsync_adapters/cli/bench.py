@@ -27,7 +27,7 @@ def _share(_: click.Context, __: click.Parameter, text: str | None) -> float | N
     return share
 
 
-def _budgets(_: click.Context, __: click.Parameter, text: str | None) -> tuple[int, ...]:
+def budgets_of(_: click.Context, __: click.Parameter, text: str | None) -> tuple[int, ...]:
     """`600,1200`."""
     parts = [part.strip() for part in text.split(",")] if text else []
     if not all(part.isdigit() and 0 < int(part) <= 100_000_000 for part in parts):
@@ -35,7 +35,8 @@ def _budgets(_: click.Context, __: click.Parameter, text: str | None) -> tuple[i
     return tuple(dict.fromkeys(map(int, parts)))
 
 
-def _policies(_: click.Context, __: click.Parameter, text: str) -> tuple[str, ...]:
+def policies_of(_: click.Context, __: click.Parameter, text: str) -> tuple[str, ...]:
+    """`fixed,adaptive`."""
     from fleetsync.config import CADENCE_MODES
 
     parts = tuple(dict.fromkeys(part.strip() for part in text.split(",")))
@@ -67,11 +68,11 @@ def simulated_fleet(command: Any) -> Any:
 
 @bench.command()
 @click.argument("fleet", required=False, type=click.Path())
-@click.option("--budget", "budgets", callback=_budgets, metavar="CALLS[,...]",
+@click.option("--budget", "budgets", callback=budgets_of, metavar="CALLS[,...]",
               help="Calls a minute to try.  [default: half, once and twice the fleet's]")
 @click.option("--hours", type=click.FloatRange(0, 168, min_open=True), default=1, show_default=True,
               help="Virtual time that is measured, after a warm-up.")
-@click.option("--policy", "policies", callback=_policies, default="fixed,adaptive", show_default=True,
+@click.option("--policy", "policies", callback=policies_of, default="fixed,adaptive", show_default=True,
               help="Policies to compare.")
 @click.option("--json", "as_json", is_flag=True, help="Last line on standard output: the rows as one JSON object.")
 @click.option("--report", "report_dir", type=click.Path(file_okay=False), metavar="DIR",

@@ -26,7 +26,7 @@ def show_query(db_path: str, sql: str, *, form: str, max_rows: int, timeout_s: f
     """
     if sql == "-":
         sql = sys.stdin.read()
-    with _readable(db_path) as path:
+    with readable(db_path) as path:
         result = run_query(path, sql, timeout_ms=ms_from_s(timeout_s), max_rows=max_rows)
     if form == "json":
         click.echo(result.as_json())
@@ -39,7 +39,7 @@ def show_query(db_path: str, sql: str, *, form: str, max_rows: int, timeout_s: f
 
 
 @contextmanager
-def _readable(db_path: str) -> Iterator[str]:
+def readable(db_path: str) -> Iterator[str]:
     """The file itself, or a fresh copy of it while an engine has it open."""
     running = find_running(db_path)
     if running is None:

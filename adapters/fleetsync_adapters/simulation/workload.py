@@ -21,7 +21,9 @@ from fleetsync_adapters.paper.refusals import Refusal
 if TYPE_CHECKING:
     from fleetsync_adapters.simulation.world import World
 
-ACTIONS = ("open", "close", "flip", "place", "cancel", "stop", "hand_open", "hand_close", "liquidate")
+_RECORDED_BY_HAND = ("hand_flip", "hand_place", "hand_cancel", "hand_stop")  # deeds of a recording that nobody tells
+ACTIONS = ("open", "close", "flip", "place", "cancel", "stop", "hand_open", "hand_close", "liquidate",
+           *_RECORDED_BY_HAND)  # fmt: skip
 _ANNOUNCED_AS = {"open": "opened", "close": "closed", "flip": "opened", "place": "order_placed",
                  "cancel": "order_cancelled", "stop": "order_placed"}  # fmt: skip
 _SILENT = frozenset({"hand_open", "hand_close", "liquidate"})
@@ -162,7 +164,9 @@ class Trader:
     def _recorded(self, deed: tuple[str, str]) -> None:
         robot = self._world.robots.get(deed[0])
         if robot is not None and not self.ended:
-            self._do(robot, deed[1], tell=deed[1] not in _SILENT and self._rng.random() < self._plan.announced)
+            by_hand = deed[1] in _RECORDED_BY_HAND
+            action = deed[1].removeprefix("hand_") if by_hand else deed[1]
+            self._do(robot, action, tell=not by_hand and self._rng.random() < self._plan.announced)
 
     def _do(self, robot: Robot, action: str, *, tell: bool) -> None:
         """Carry it out; what the exchange refuses has not happened."""
@@ -216,7 +220,8 @@ class Trader:
                    at_ms: int) -> tuple[str, str] | None:
         desk, price = self._world.venue.orders, market.price(at_ms)
         buy = self._rng.random() < 0.5
-        away = self._rng.choice((500, 2_000, 20_000))  # millionths of the price: some are reached, some never
+        # Millionths of the price: some are reached, some never. What was filled in a recording, it says itself.
+        away = 200_000 if self._plan.recording else self._rng.choice((500, 2_000, 20_000))
         level = (price * (1_000_000 + (-away if buy else away)) / 1_000_000).quantize(market.tick)
         size = market.smallest_size(at_ms, Decimal(self._rng.randint(20, 200)))
         if action == "place":

@@ -1,0 +1,189 @@
+"""Finding the least budget that keeps a service level: by bisection over simulations, verified with another seed."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from math import ceil
+from typing import Any
+
+from fleetsync_adapters.budget_bench.fleets import BenchFleet
+from fleetsync_adapters.budget_bench.measure import Measure
+from fleetsync_adapters.budget_bench.optimum import route_calls
+from fleetsync_adapters.budget_bench.slo import Objective, broken
+from fleetsync_adapters.budget_bench.trial import Trial, attempt
+from fleetsync_adapters.budget_bench.variants import behind, grown, variants
+
+PLENTY = 1_000_000  # calls a minute that never bind
+_PRECISION = 0.02  # of a budget
+_STEP_UP = 1.03  # a budget that another seed does not confirm is raised by this
+_MOST_STEPS = 12
+_GROWTH_MAX = 64
+_ADDRESSES_MORE = 4
+_HOPELESS = 2.0  # an objective missed by this factor after some minutes is not met any more
+_HOPELESS_AFTER = 3  # minutes
+Tell = Callable[[str], None]
+Row = dict[str, Any]
+
+
+@dataclass(slots=True)
+class Plan:
+    """What was found; `budget_per_minute` is 0 where no budget keeps the service level."""
+
+    objectives: tuple[Objective, ...]
+    policy: str
+    demand: Row
+    addresses: int = 0
+    budget_per_minute: int = 0
+    verified: Row = field(default_factory=dict)
+    trials: int = 0
+    given_per_minute: int = 0  # --budget, and what it holds:
+    given: Row = field(default_factory=dict)
+    accounts_fit: int = 0
+    robots_fit: int = 0
+    base: Row = field(default_factory=dict)  # what the changes are compared with: the same seed, nothing changed
+    changes: list[tuple[str, Row, bool]] = field(default_factory=list)  # (words, row, whether it keeps the level)
+
+
+class Planner:
+    """Simulates one fleet again and again.
+
+    Args:
+        fleet, policy: what is planned for.
+        objectives: what must hold.
+        minutes: virtual minutes a trial; the last word has twice as many.
+        seed: of the search; the verification uses the next one.
+        tell: takes a line of progress.
+    """
+
+    def __init__(self, fleet: BenchFleet, policy: str, objectives: Sequence[Objective], *, minutes: int, seed: int,
+                 tell: Tell) -> None:
+        self._fleet, self._policy, self._objectives = fleet, policy, tuple(objectives)
+        self._minutes, self._seed, self._tell = minutes, seed, tell
+        self.trials = 0
+
+    def plan(self, given_per_minute: int = 0) -> Plan:
+        """Find the budget, and what a given one holds."""
+        # An address for each account: what the fleet would ask for if nothing but the calls themselves cost.
+        demand = self._row(behind(self._fleet, len(self._fleet.accounts)), PLENTY)
+        plan = Plan(self._objectives, self._policy, demand)
+        if not broken(self._objectives, demand):
+            self._find(plan)
+        if given_per_minute:
+            self._judge(plan, given_per_minute)
+        plan.trials = self.trials
+        return plan
+
+    def _find(self, plan: Plan) -> None:
+        plan.addresses = self.addresses(plan.demand)
+        if not plan.addresses:
+            return
+        fleet = behind(self._fleet, plan.addresses)
+        high = max(ceil(plan.demand["worst_minute_calls"] * 1.05), 2)
+        while not self._holds(fleet, high) and high < PLENTY:
+            high *= 2
+        plan.budget_per_minute, plan.verified = self._confirmed(fleet, self.least(fleet, 1, high))
+        self._compare(plan, fleet)
+
+    def least(self, fleet: BenchFleet, low: int, high: int) -> int:
+        """The least budget above `low` that holds, to 2 %; `high` is known to hold."""
+        while high - low > max(high * _PRECISION, 1):
+            middle = (low + high) // 2
+            if self._holds(fleet, middle):
+                high = middle
+            else:
+                low = middle
+        return high
+
+    def addresses(self, demand: Row) -> int:
+        """How many egress addresses the exchanges' own limits ask for; 0 when a few more do not help either."""
+        needed = max(needed_addresses(self._fleet, demand), 1)
+        for addresses in range(needed, needed + _ADDRESSES_MORE):
+            if not broken(self._objectives, self._row(behind(self._fleet, addresses), PLENTY)):
+                return addresses
+        return 0
+
+    def _confirmed(self, fleet: BenchFleet, budget: int) -> tuple[int, Row]:
+        """A budget that also holds twice as long under another seed."""
+        row: Row = {}
+        for _ in range(_MOST_STEPS):
+            row = self._row(fleet, budget, seed=self._seed + 1, minutes=2 * self._minutes)
+            if not broken(self._objectives, row):
+                return budget, row
+            budget = ceil(budget * _STEP_UP)
+        return 0, row
+
+    def _compare(self, plan: Plan, fleet: BenchFleet) -> None:
+        if not plan.budget_per_minute:
+            return
+        plan.base = self._row(fleet, plan.budget_per_minute)
+        for variant in variants(fleet, self._policy):
+            row = self._row(variant.fleet, plan.budget_per_minute, policy=variant.policy)
+            plan.changes.append((variant.words, row, not broken(self._objectives, row)))
+        plan.changes.sort(key=lambda change: (not change[2], change[1]["calls_per_minute"]))
+
+    def _judge(self, plan: Plan, given: int) -> None:
+        """How many robots like these a given budget keeps at the level, the addresses growing as they must not."""
+        plan.given_per_minute = given
+        fleet = behind(self._fleet, max(plan.addresses, 1))
+        plan.given = self._row(fleet, given)
+        own = len(fleet.accounts)
+        low, high = (own, 2 * own) if not broken(self._objectives, plan.given) else (0, own)
+        while low and high < own * _GROWTH_MAX and self._holds(grown(fleet, high), given):
+            low, high = high, 2 * high
+        while high - low > max(high * _PRECISION, 1):
+            middle = (low + high) // 2
+            if self._holds(grown(fleet, middle), given):
+                low = middle
+            else:
+                high = middle
+        plan.accounts_fit = low
+        plan.robots_fit = len(grown(fleet, low).robots)
+
+    # -- trials
+
+    def _holds(self, fleet: BenchFleet, budget: int) -> bool:
+        row = self._row(fleet, budget)
+        missed = broken(self._objectives, row)
+        told = ", ".join(f"{one.what} {one.figure} {(one.value_ms(row) or 0) / 1000:.1f} s" for one in missed)
+        self._tell(f"{budget} calls a minute for {len(fleet.robots)} robots: {'misses ' + told if missed else 'holds'}")
+        return not missed
+
+    def _row(self, fleet: BenchFleet, budget: int, *, seed: int | None = None, minutes: int | None = None,
+             policy: str | None = None) -> Row:
+        self.trials += 1
+        trial = Trial(fleet, budget, policy or self._policy, minutes or self._minutes,
+                      self._seed if seed is None else seed)
+        return attempt(trial, hopeless=self._hopeless).row
+
+    def _hopeless(self, measure: Measure) -> bool:
+        if measure.until_ms - measure.from_ms <= 0 or len(measure.strip) < 1:
+            return False
+        settings = self._fleet.settings
+        row = measure.row(settings.holding_ceiling_ms, settings.flat_ceiling_ms)
+        measured = sum(ages.robot_time for ages in measure.ages.values())
+        if measured < _HOPELESS_AFTER * 60_000 * len(self._fleet.robots):
+            return False
+        return any((one.value_ms(row) or 0) > one.limit_ms * _HOPELESS for one in self._objectives)
+
+
+def needed_addresses(fleet: BenchFleet, row: Row) -> int:
+    """Addresses by arithmetic: the weight that the fleet asks for over what one address may use."""
+    # One fleet on several exchanges: each has its own share of the calls, by its share of the accounts.
+    most = 1
+    for exchange, tariff in fleet.tariffs.items():
+        share = sum(account.exchange == exchange for account in fleet.accounts) / len(fleet.accounts)
+        calls = route_calls(tariff)
+        weight_limit = calls * weight_of_round(fleet, exchange)
+        most = max(most, ceil(row["weight_per_minute"] * share / (weight_limit * 0.95)))
+    return min(most, len(fleet.accounts))
+
+
+def weight_of_round(fleet: BenchFleet, exchange: str) -> float:
+    """Weight of the list of positions, as the simulated exchange counts it."""
+    weights = dict(fleet.tariffs[exchange].costs["positions"].weights)
+    return float(max(weights.values(), default=1))
+
+
+def with_policy(fleet: BenchFleet, policy: str | None) -> tuple[BenchFleet, str]:
+    """The fleet's own policy, or another one."""
+    chosen = policy or fleet.settings.mode
+    return replace(fleet, settings=fleet.settings.but(mode=chosen)), chosen

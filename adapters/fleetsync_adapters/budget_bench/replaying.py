@@ -1,0 +1,72 @@
+"""What other settings would have given: a recorded run's deeds done again in virtual time, under them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from fleetsync.config import Settings
+from fleetsync.ports import Batch
+from fleetsync.tariff import Tariff
+from fleetsync.units import MINUTE_MS
+from fleetsync_adapters.budget_bench.fleets import BenchFleet, setup_of
+from fleetsync_adapters.budget_bench.recorded import ChangeRow, Recorded, SyncRow, figures, skipped_ms
+from fleetsync_adapters.budget_bench.trial import keep_nothing
+from fleetsync_adapters.simulation.observe import Observer
+from fleetsync_adapters.simulation.setup import START_AT_MS, Lags
+from fleetsync_adapters.simulation.workload import Workload
+from fleetsync_adapters.simulation.world import World
+
+_ALL_RECORDS = 1_000_000  # a second: the simulation's own syncs are all recorded
+_TOLD_MS = (0, 20)  # robots announce what they did when the exchange has answered
+_STARTED_MS = (0, 10)  # the recording begins with the first sync, when workers are up already
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """One prediction."""
+
+    row: dict[str, Any]
+    deeds: int
+    left: int  # changes that no deed of the simulation makes: parts of fills, growing positions
+
+
+def replay(run: Recorded, settings: Settings, tariffs: Mapping[str, Tariff], *, seed: int) -> Replayed:
+    """Do what happened again under `settings`, over as long a span and with answers as slow as the run's were."""
+    deeds, left = run.deeds()
+    shift_ms = START_AT_MS - run.from_ms
+    workload = Workload(recording=tuple((at_ms + shift_ms, robot, action) for at_ms, robot, action in deeds),
+                        announced=1.0, tell_ms=_TOLD_MS)
+    fleet = BenchFleet(name="recording", settings=settings, accounts=run.accounts, robots=run.robots, tariffs=tariffs,
+                       workload=workload)
+    span_ms = run.until_ms - run.from_ms
+    setup = replace(setup_of(fleet, settings.but(sync_records_per_second=_ALL_RECORDS), seed=seed,
+                             minutes=-(-span_ms // MINUTE_MS)), lags=lags_of(run.syncs))
+    records = _Records()
+    world = World(setup, [records])
+    keep_nothing(world)
+    world.run(START_AT_MS + span_ms)
+    row = figures(records.syncs, records.changes, START_AT_MS + skipped_ms(), START_AT_MS + span_ms)
+    return Replayed(row, len(deeds), left)
+
+
+def lags_of(syncs: Sequence[SyncRow]) -> Lags:
+    """Latencies like those of a run: between the fast tenth and the slow tenth, half on each way."""
+    spans_ms = sorted(sync.done_at_ms - sync.started_at_ms for sync in syncs)
+    fast, slow = spans_ms[len(spans_ms) // 10], spans_ms[len(spans_ms) * 9 // 10]
+    way = (fast // 2, max((slow + 1) // 2, fast // 2))
+    return Lags(pipe_ms=(0, 0), up_ms=way, down_ms=way, start_ms=_STARTED_MS)
+
+
+class _Records(Observer):
+    """What the engine hands to its store."""
+
+    def __init__(self) -> None:
+        self.syncs: list[SyncRow] = []
+        self.changes: list[ChangeRow] = []
+
+    def committed(self, at_ms: int, batch: Batch, served: Sequence[tuple[int, int]]) -> None:
+        """Keep the records of a batch."""
+        self.syncs += [SyncRow(row["account"], row["calls"], row["weight"], row["started_at_ms"], row["done_at_ms"])
+                       for row in batch.syncs]
+        self.changes += [ChangeRow(one.robots, one.kind, one.cause, one.exchange_at_ms, one.seen_at_ms)
+                         for one in batch.changes]
