@@ -9,6 +9,7 @@ most one sync in flight; what comes up meanwhile waits for its end and makes one
 the order of the keys, and whoever cannot be granted now does not hold up those behind it.
 """
 
+from collections.abc import Iterable
 from random import Random
 
 from fleetsync.book import Rules
@@ -31,7 +32,7 @@ from fleetsync.messages import (
     WorkerLost,
     WorkerUp,
 )
-from fleetsync.model import Account, Robot, Surface
+from fleetsync.model import Account, Change, Robot, Surface
 from fleetsync.ports import Batch, Loaded
 from fleetsync.settle import Settlement
 from fleetsync.sync import Sync
@@ -67,9 +68,13 @@ class Core:
 
     # -- the fleet changes
 
-    def restore(self, loaded: Loaded, now_ms: int) -> None:
-        """Take over what an earlier run committed, before any account or robot is added; none of it counts as read."""
-        self.journal.restore(loaded)
+    def restore(self, loaded: Loaded, now_ms: int, recent: Iterable[Change] = ()) -> None:
+        """Take over what an earlier run committed, before any account or robot is added; none of it counts as read.
+
+        `recent` are its last changes: what ended in them must not be told again when an old answer or a pending event
+        brings it up once more.
+        """
+        self.journal.restore(loaded, recent)
         self.inbox.restore(loaded.events)
         for key, until_ms in loaded.freezes.items():
             if until_ms > now_ms:
@@ -303,6 +308,8 @@ class Core:
                 continue
             wish_ms = self.timing.wish_ms(slot, state)
             if wish_ms > stretched_ms:
+                if not fleet.phase[slot]:  # it joined an account that is read more often than it would be itself
+                    self.settlement.refresh_phase(slot, state)
                 robots.put(slot, wish_ms)
                 continue
             state.wait(slot)

@@ -28,6 +28,7 @@ _LOG = logging.getLogger("fleetsync")
 _DRAIN_MS = 2_000  # for calls in flight ...
 _CREW_STOP_MS = 600  # ... and for the workers to end, within 3 s in all
 _CHANGES_PAGE = 500
+_RECENT = 2_000  # changes of an earlier run that a new one looks back on, for what has ended lately
 _FIRST_RUN_MS = 100  # first runs of accounts are spread by what the budget serves, but by no less than this in all
 
 
@@ -96,7 +97,8 @@ class Engine:
         now_ms = self.clock.now_ms()
         loaded = await self._writer.in_thread(self.store.load)
         self._writer.last_committed = loaded.last_change
-        self.core.restore(loaded, now_ms)
+        recent = await self._writer.in_thread(self.store.changes, max(loaded.last_change - _RECENT, 0), _RECENT)
+        self.core.restore(loaded, now_ms, recent)
         for account in self._accounts:
             self.core.add_account(account, now_ms)
         self._schedule_first(self._robots, now_ms)

@@ -6,7 +6,7 @@ Changes are numbered here, in the order in which they were found, and go out in 
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from fleetsync.book import Finding, plain
@@ -104,6 +104,8 @@ class Journal:
         self.batch = Batch()
         self.last_change = 0
         self.inherited: dict[str, tuple[list[Position], list[Order]]] = {}  # by account, of an earlier run
+        self.ended: dict[str, list[Order]] = {}  # likewise: what has ended there lately
+        self.closed: dict[str, list[Position]] = {}
         self.freezes: dict[str, int] = {}  # ledger key -> until
         self.notices: list[Notice] = []
         self.meter = CallMeter()
@@ -117,9 +119,16 @@ class Journal:
         self._dirty: set[int] = set()
         self._said: set[str] = set()
 
-    def restore(self, loaded: Loaded) -> None:
-        """Continue the numbering of an earlier run."""
+    def restore(self, loaded: Loaded, recent: Iterable[Change] = ()) -> None:
+        """Continue the numbering of an earlier run; of its `recent` changes, what has ended is remembered."""
         self.inherited = loaded.by_account()
+        for change in recent:
+            if change.kind == "order_ended" and change.after is not None:
+                self.ended.setdefault(change.account, []).append(Order(**change.after))
+            elif change.kind == "position_closed" and change.before is not None:
+                over = Position(**change.before)
+                at_ms = max(over.updated_at_ms, change.exchange_at_ms)
+                self.closed.setdefault(change.account, []).append(replace(over, updated_at_ms=at_ms))
         self.last_change = loaded.last_change
 
     # -- rows

@@ -20,7 +20,7 @@ from fleetsync.messages import Call
 from fleetsync.model import Order, Surface
 from fleetsync.units import ZERO, canonical
 
-_ENDED_KEPT = 32  # ended orders remembered a book
+ENDED_KEPT = 32  # ended orders remembered a book
 _NOT_FOUND_ENOUGH = 3  # answers "not found", after the grace, that end an order as `unknown`
 _LISTS_ENOUGH = 2  # complete lists without it, likewise
 
@@ -52,7 +52,7 @@ class OrdersPass:
 
     def ended_kept(self) -> tuple[Order, ...]:
         """The latest ended orders, bounded."""
-        return tuple(self.ended.values())[-_ENDED_KEPT:]
+        return tuple(self.ended.values())[-ENDED_KEPT:]
 
     def _list(self, sight: Sight) -> None:
         conditional = sight.surface is Surface.CONDITIONAL
@@ -66,7 +66,9 @@ class OrdersPass:
             return
         shown = {row.id for row in rows}
         for order in self.known.values():
-            if order.conditional is conditional and order.id not in shown and order.created_at_ms <= sight.as_of_ms:
+            # The order was shown by an earlier reading than this one. When the exchange says it was created proves
+            # nothing: its clock may run ahead of ours by more than the order lived.
+            if order.conditional is conditional and order.id not in shown:
                 self._doubt(order, sight.as_of_ms)
         if conditional:
             self.conditional_as_of_ms = sight.as_of_ms

@@ -14,6 +14,7 @@ from fleetsync.heap import DueHeap
 from fleetsync.messages import Answer, Call, SyncDone
 from fleetsync.model import Fault, Phase, Surface
 from fleetsync.reading import Reader
+from fleetsync.reconcile_orders import ENDED_KEPT
 from fleetsync.sync import Sync
 from fleetsync.trouble import LISTS, Trouble
 
@@ -231,12 +232,16 @@ class Settlement:
                             f"{sync.route.name}: its markets could not be loaded ({detail}); it is tried again")
 
     def adopt(self, state: AccountState) -> None:
-        """Take over the rows of an earlier run: what is known, though not yet read again."""
-        account = state.account.id
-        positions, orders = self._core.journal.inherited.pop(account, ([], []))
-        for symbol in sorted({row.symbol for row in positions} | {order.symbol for order in orders}):
+        """Take over the rows of an earlier run: what is known, though not yet read again, and what ended lately."""
+        account, journal = state.account.id, self._core.journal
+        positions, orders = journal.inherited.pop(account, ([], []))
+        ended, closed = journal.ended.pop(account, []), journal.closed.pop(account, [])
+        symbols = {row.symbol for row in (*positions, *closed)} | {order.symbol for order in (*orders, *ended)}
+        for symbol in sorted(symbols):
             # as_of 1: it was read once, so what is found now is a change and not a first sight
             state.own("books")[symbol] = Book(
                 account, symbol, tuple(row for row in positions if row.symbol == symbol),
                 tuple(order for order in orders if order.symbol == symbol),
+                ended=tuple(order for order in ended if order.symbol == symbol)[-ENDED_KEPT:],
+                closed=tuple({row.side: row for row in closed if row.symbol == symbol}.values()),
                 positions_as_of_ms=1, orders_as_of_ms=1, conditional_as_of_ms=1)
