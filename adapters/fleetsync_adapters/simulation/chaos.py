@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from fleetsync_adapters.simulation.world import World
 
 _STEPS_MAX = 300  # a kill waits for at most so many steps of the engine
-_SKEWS_MS = (300, 900, 2_000, 8_000, 60_000)
+_JUMPS_MS = (-8_000, -2_000, -900, -300, 300, 900, 2_000, 8_000, 60_000)  # back, the exchange's clock stands still
 
 
 class Chaos:
@@ -97,7 +97,9 @@ class Chaos:
         self._order(Fault(Misdeed.CLOCK_SKEW, off_ms))
 
     def _order(self, fault: Fault, count: int = 1) -> None:
-        self._world.venue.faults.order([FaultOrder(fault, count=count)])
+        faults = self._world.venue.faults
+        if not any(one.fault.kind is fault.kind for one in faults.orders):  # they do not pile up while nobody asks
+            faults.order([FaultOrder(fault, count=count)])
 
     # -- the machine: each returns what people should read about it
 
@@ -182,7 +184,7 @@ class Chaos:
         return f"for {span_ms} ms"
 
     def _clock_jump(self, rng: Random) -> str:
-        by_ms = rng.choice(_SKEWS_MS) * rng.choice((-1, 1))
+        by_ms = rng.choice(_JUMPS_MS)
         self._world.exchange_ms()
         self._world.skew_ms += by_ms
         self.clock_moved_at_ms = self._world.now_ms

@@ -26,7 +26,7 @@ STRIKES = {
     "dns_outage": "for up to a minute no request finds its way",
     "throttle": "the next requests are answered 429 although the weight would do",
     "ban": "the address is locked out with 418 for up to two minutes",
-    "clock_jump": "the clocks of machine and exchange move against each other, by up to a minute, either way",
+    "clock_jump": "the clocks of machine and exchange move against each other: 8 s back to a minute ahead",
     "event_storm": "hundreds of events at once",
     "forced_syncs": "many forced syncs at once",
     "second_consumer": "another program on the same address uses up to half of its weight for a while",

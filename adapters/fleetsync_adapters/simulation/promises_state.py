@@ -12,7 +12,8 @@ from fleetsync_adapters.simulation.world import World
 
 Key = tuple[str, str, str]
 _STALE_MAX = 1_000  # entries a heap may keep beyond twice its live ones
-_QUESTIONS_A_ROW = 4  # of one order or position; and some for events and the clock
+_QUESTIONS_A_ROW = 4  # of one order or position ...
+_QUESTIONS_MORE = 16  # ... and some for the clock, and for events that were just served
 _LOOK_EVERY_MS = 60_000  # large fleets are looked at once a minute
 _SMALL = 500
 
@@ -122,7 +123,7 @@ class BoundedMemory(Promise):
         for state in fleet.account_by_id.values():
             rows = sum(len(book.orders) + len(book.positions) for book in state.books.values())
             waiting = sum(len(core.inbox.pending.get(slot, ())) for slot in state.slots)
-            most = _QUESTIONS_A_ROW * (rows + len(state.books)) + waiting + 4
+            most = _QUESTIONS_A_ROW * (rows + len(state.books)) + waiting + _QUESTIONS_MORE
             sizes[f"questions of {state.account.id}"] = len(state.questions), most
             sizes[f"waiting robots of {state.account.id}"] = len(state.waiting), len(state.slots)
             sizes[f"books of {state.account.id}"] = len(state.books), world.setup.markets
