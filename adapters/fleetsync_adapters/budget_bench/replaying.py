@@ -33,6 +33,16 @@ class Replayed:
 def replay(run: Recorded, settings: Settings, tariffs: Mapping[str, Tariff], *, seed: int) -> Replayed:
     """Do what happened again under `settings`, over as long a span and with answers as slow as the run's were."""
     deeds, left = run.deeds()
+    records = _Records()
+    end_at_ms = again(run, settings, tariffs, [records], seed=seed).now_ms
+    row = figures(records.syncs, records.changes, START_AT_MS + skipped_ms(), end_at_ms)
+    return Replayed(row, len(deeds), left)
+
+
+def again(run: Recorded, settings: Settings, tariffs: Mapping[str, Tariff], observers: Sequence[Observer], *,
+          seed: int) -> World:
+    """The world in which a run's deeds were done again, at its end."""
+    deeds, _ = run.deeds()
     shift_ms = START_AT_MS - run.from_ms
     workload = Workload(recording=tuple((at_ms + shift_ms, robot, action) for at_ms, robot, action in deeds),
                         announced=1.0, tell_ms=_TOLD_MS)
@@ -41,12 +51,9 @@ def replay(run: Recorded, settings: Settings, tariffs: Mapping[str, Tariff], *, 
     span_ms = run.until_ms - run.from_ms
     setup = replace(setup_of(fleet, settings.but(sync_records_per_second=_ALL_RECORDS), seed=seed,
                              minutes=-(-span_ms // MINUTE_MS)), lags=lags_of(run.syncs))
-    records = _Records()
-    world = World(setup, [records])
+    world = World(setup, observers)
     keep_nothing(world)
-    world.run(START_AT_MS + span_ms)
-    row = figures(records.syncs, records.changes, START_AT_MS + skipped_ms(), START_AT_MS + span_ms)
-    return Replayed(row, len(deeds), left)
+    return world.run(START_AT_MS + span_ms)
 
 
 def lags_of(syncs: Sequence[SyncRow]) -> Lags:

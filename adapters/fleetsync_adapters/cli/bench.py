@@ -96,3 +96,21 @@ def budget(**options: Any) -> None:
     from fleetsync_adapters.cli.benching import bench_budget
 
     bench_budget(**options)
+
+
+@bench.command()
+@click.option("--robots", type=click.IntRange(1, 100_000), default=200, show_default=True, help="How many robots.")
+@click.option("--accounts", type=click.IntRange(1, 10_000), default=20, show_default=True, help="On how many accounts.")
+@click.option("--seconds", type=click.IntRange(40, 86_400), default=180, show_default=True, help="For how long.")
+@click.option("--workers", type=click.IntRange(0, 64), default=2, show_default=True, help="Worker processes.")
+@click.option("--budget", type=click.IntRange(1, 100_000_000), default=1_200, show_default=True,
+              help="Calls a minute.")
+@click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True, help="What is drawn.")
+def reality(**options: int) -> None:
+    """Hold the simulation against reality: a fleet over real sockets and processes, then again in virtual time.
+
+    The exchange is the demo's, a process of its own on this machine. It takes as long as it says.
+    """
+    from fleetsync_adapters.cli.benching import bench_reality
+
+    bench_reality(**options)

@@ -11,9 +11,11 @@ import orjson
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from fleetsync.config import Settings
 from fleetsync.errors import ConfigError
 from fleetsync_adapters.budget_bench.fleets import BenchFleet, fleet_from_file, fleet_made
 from fleetsync_adapters.budget_bench.page import write_page
+from fleetsync_adapters.budget_bench.reality import compare
 from fleetsync_adapters.budget_bench.recording import minutes_of, read_recording, with_recording
 from fleetsync_adapters.budget_bench.table import show_rows
 from fleetsync_adapters.budget_bench.trial import Outcome, Trial, attempt_all, warm_up_minutes
@@ -98,3 +100,13 @@ def _make_folder(path: str) -> None:
         Path(path).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"--report {path}: cannot be made: {error.strerror}") from error
+
+
+def bench_reality(*, robots: int, accounts: int, seconds: int, workers: int, budget: int, seed: int) -> None:
+    """Compare, and print the table."""
+    settings = Settings(workers=workers, calls_per_minute=budget)
+    found = compare(robots=robots, accounts=accounts, seconds=seconds, settings=settings, seed=seed)
+    click.echo(f"{robots} robots on {accounts} accounts for {seconds} s, {workers} workers, {budget} calls a minute")
+    click.echo(f"{'':24}{'real':>10}{'simulated':>12}{'error':>9}")
+    for what, real, virtual, error in found.rows():
+        click.echo(f"{what:24}{real:>10.0f}{virtual:>12.0f}{error:>+9.1%}")
