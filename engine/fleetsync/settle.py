@@ -92,6 +92,8 @@ class Settlement:
 
     def _finish(self, state: AccountState, sync: Sync, touched: Collection[int], now_ms: int) -> None:
         core, account_of = self._core, self._core.fleet.account_of
+        if state.stopped:
+            return  # nobody on it is served, nor known, until somebody resumes it
         stretched_ms = state.route.stretch.now_ms(now_ms)
         core.timing.draw_jitter(state, core.rng)
         self._look_at(state, touched, now_ms)
