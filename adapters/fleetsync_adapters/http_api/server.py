@@ -50,7 +50,7 @@ class ApiServer:
         stalled_ms: a reader that takes nothing for so long is cut off.
 
     Raises:
-        ConfigError: the address is not loopback and there is no token, or the token is too weak.
+        ConfigError: the address is not loopback and there is no token, the token is too weak, or there is no such port.
     """
 
     def __init__(self, engine: Engine, *, host: str = "127.0.0.1", port: int = 0, token: str | None = None,
@@ -59,6 +59,8 @@ class ApiServer:
         if token is None and not is_loopback(host):
             raise ConfigError(f"{host} can be reached from other machines: a token is required",
                               hint="set a token, or listen on 127.0.0.1")
+        if not 0 <= port < 65_536:
+            raise ConfigError(f"port must be between 0 and 65535, was {port}")
         if token is not None and not _TOKEN.fullmatch(token):
             raise ConfigError("the token must be 16 to 512 visible ASCII characters, without blanks")
         self._engine = engine
@@ -159,7 +161,7 @@ async def _listen(host: str, port: int) -> socket.socket:
     loop = asyncio.get_running_loop()
     try:
         found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    except (OSError, OverflowError) as error:
+    except OSError as error:
         raise ConfigError(f"cannot listen on {host}: {error}") from error
     family, kind, protocol, _, address = found[0]
     listener = socket.socket(family, kind, protocol)

@@ -13,6 +13,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from fleetsync.errors import StoreFailed
+from fleetsync.model import Change
 from fleetsync.units import s_from_ms
 from fleetsync_adapters.http_api.failures import ApiError
 from fleetsync_adapters.http_api.host import Host
@@ -67,8 +68,7 @@ class ChangeStream(Response):
             page = await engine.changes_page(self._after, _PAGE)
             if page:
                 self._after = page[-1].number
-                return b"".join(b"id: %d\ndata: %b\n\n" % (change.number, orjson.dumps(change_view(change)))
-                                for change in page)
+                return b"".join(map(frame, page))
         news = asyncio.ensure_future(engine.committed_beyond(self._after))
         ends: set[asyncio.Future[Any]] = {news, gone, closing}
         try:
@@ -77,6 +77,11 @@ class ChangeStream(Response):
         finally:
             news.cancel()
         return b"" if news.done() and not news.cancelled() else b": still here\n\n"
+
+
+def frame(change: Change) -> bytes:
+    """One change as an event of the stream. JSON holds no line break, so one line of data is enough."""
+    return b"id: %d\ndata: %b\n\n" % (change.number, orjson.dumps(change_view(change)))
 
 
 async def _gone(receive: Receive) -> None:
