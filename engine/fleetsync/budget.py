@@ -74,7 +74,8 @@ class Ledger:
         # One unit at least must come from the rate: a bucket as large as its quota could be emptied twice in a window.
         most = max(limit - 1, 1)
         scheduled = min(max(biggest, limit // _BURST_SHARE, 1), most)
-        self.reserve = min(int(-(-scheduled * urgent_share // (1 - urgent_share))), most - scheduled)
+        base = max(limit // _BURST_SHARE, 1)  # not `scheduled`: one dear list must not make the reserve dear as well
+        self.reserve = min(int(-(-base * urgent_share // (1 - urgent_share))), most - scheduled)
         self.burst = scheduled + self.reserve
         self._set_rate(now_ms)
 

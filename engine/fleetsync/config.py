@@ -21,7 +21,7 @@ class Settings:
     # -- budget
     calls_per_minute: int = 1200
     """Exchange calls of this engine in any 60 s, all workers together. 1200: half of Binance's weight pool."""
-    urgent_share: float = 0.2
+    urgent_share: float = 0.35
     """Share of each quota's burst that scheduled work must leave to events and forced syncs."""
     grant_valid_ms: int = 250
     """A granted call must leave the worker within this, or it is not sent: it bounds how late a call can be counted."""
