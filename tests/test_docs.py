@@ -25,7 +25,8 @@ def test_the_embedded_example_runs_as_it_stands(tmp_path: Path) -> None:
                           cwd=tmp_path, env={"PYTHONPATH": paths, "PATH": "", "HOME": str(tmp_path)})
     assert done.returncode == 0, done.stderr
     first, *rest = done.stdout.splitlines()
-    assert first.startswith("HOLDING") and first.endswith("agreed")
+    assert first.startswith("HOLDING")
+    assert first.endswith("agreed")
     assert "position_closed event" in rest[-1]
 
 
