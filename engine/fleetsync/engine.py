@@ -41,8 +41,7 @@ class Engine:
         settings: see `Settings`.
         exchanges: how to reach an exchange, for those that need more than their ccxt id.
         store: a database path, a `Store`, or None to keep nothing beyond this run.
-        clock, crew, seed: for tests and simulations.
-        on_notice: called with each `Notice`; the default logs it.
+        clock, crew, seed: for tests and simulations. on_notice: called with each `Notice`; the default logs it.
 
     With `workers > 0` worker processes are spawned, and each imports the caller's main module again: start the engine
     under `if __name__ == "__main__":`. With `workers=0` calls are made inside the caller's own loop.
