@@ -56,7 +56,7 @@ class Core:
         self.timing = Timing(self.fleet, settings)
         self.journal = Journal(settings.sync_records_per_second)
         self.inbox = Inbox(settings)
-        self.roster = Roster(max(workers, 1), settings.in_flight_per_worker)
+        self.roster = Roster(max(workers, 1), settings.in_flight_per_worker, settings.urgent_share)
         self.in_flight: dict[int, Sync] = {}
         self.rules = rules or Rules(settings.confirm_gap_ms, settings.visibility_grace_ms, settings.doubt_retry_ms,
                                     settings.flat_ms)
@@ -204,14 +204,9 @@ class Core:
             # It was given up before: its answers are too late to prove anything, but its calls are certain now.
             self.journal.uncertain_calls -= self._given_up.pop(done.sync_id, 0)
             return
-        self.roster.finished(sync.worker)
+        self.roster.finished(sync.worker, urgent=sync.urgent)
         sync.route.circuit.ended(now_ms)
         self.settlement.settle(sync, done, now_ms)
-        self._unstall(sync.worker, now_ms)
-
-    def _unstall(self, worker: int, now_ms: int) -> None:
-        for state, key_ms in self.roster.unstall(worker) if self.roster.stalled(worker) else ():
-            self.settlement.next_step(state, now_ms, key_ms)
 
     def _worker_up(self, message: WorkerUp) -> None:
         self.roster.came_up(message.worker, message.pid)
@@ -229,7 +224,7 @@ class Core:
     def _give_up(self, sync: Sync, now_ms: int) -> None:
         """No report of this sync will be believed any more: its robots go back to where they were."""
         del self.in_flight[sync.id]
-        self.roster.finished(sync.worker)
+        self.roster.finished(sync.worker, urgent=sync.urgent)
         sync.route.circuit.ended(now_ms)
         calls = sum(call.pages for call in sync.calls)
         self.journal.uncertain_calls += calls
@@ -238,7 +233,6 @@ class Core:
             if len(self._given_up) > _GIVEN_UP_KEPT:
                 del self._given_up[next(iter(self._given_up))]
         self.settlement.abandon(sync, now_ms)
-        self._unstall(sync.worker, now_ms)
 
     # -- time
 
@@ -251,6 +245,8 @@ class Core:
             self._give_up(oldest, now_ms)
         self._introduce()
         self.granter.open_exchanges(now_ms)
+        for state, key_ms in self.roster.unstall():
+            self.settlement.next_step(state, now_ms, key_ms)
         self.settlement.wake(now_ms)
         for route in self.fleet.routes.values():
             self.drain_due(route, now_ms)

@@ -8,23 +8,29 @@ from dataclasses import dataclass, field
 
 from fleetsync.fleet import AccountState, Fleet, Route
 
+_SCHEDULED_ONE_IN = 5  # of the places that come free, one in so many is not for urgent work, however much there is
+
 
 @dataclass(slots=True)
 class _Worker:
     pid: int = 0  # 0: down
     accounts: int = 0
     in_flight: int = 0
+    scheduled: int = 0  # of these, how many are not urgent
     routes: dict[str, Route] = field(default_factory=dict)  # those its accounts use
     opened: dict[str, bool] = field(default_factory=dict)  # by route name; False: being opened
     stalled: dict[int, tuple[AccountState, int]] = field(default_factory=dict)  # account index -> (account, key)
+    pressing: dict[int, tuple[AccountState, int]] = field(default_factory=dict)  # the same for urgent ones
 
 
 class Roster:
     """The workers as the core knows them."""
 
-    def __init__(self, workers: int, in_flight_max: int) -> None:
+    def __init__(self, workers: int, in_flight_max: int, urgent_share: float = 0.0) -> None:
         self._workers = [_Worker() for _ in range(workers)]
         self._in_flight_max = in_flight_max
+        self._scheduled_max = max(int(in_flight_max * (1 - urgent_share)), 1)  # the rest is kept for urgent work
+        self._freed: set[int] = set()  # workers that have taken in a report since accounts were last unstalled
         self.opening_at_ms: int | None = None  # when the opening of an exchange may be tried (again)
         self.fresh: dict[int, AccountState] = {}  # accounts whose worker has to be told about them or their symbols
 
@@ -50,7 +56,7 @@ class Roster:
     def came_up(self, worker: int, pid: int) -> None:
         """The worker is running and knows nothing yet."""
         crewed = self._workers[worker]
-        crewed.pid, crewed.in_flight = pid, 0
+        crewed.pid, crewed.in_flight, crewed.scheduled = pid, 0, 0
         crewed.opened.clear()
         self.opening_at_ms = 0
 
@@ -80,42 +86,50 @@ class Roster:
         self._workers[worker].opened.pop(route.name, None)
         self.opening_at_ms = min(self.opening_at_ms or retry_at_ms, retry_at_ms)
 
-    def serves(self, worker: int, route: Route) -> bool:
+    def serves(self, worker: int, route: Route, *, urgent: bool = False) -> bool:
         """Whether the worker can take a sync on that route now."""
         crewed = self._workers[worker]
-        return crewed.in_flight < self._in_flight_max and crewed.pid > 0 and crewed.opened.get(route.name, False)
+        if crewed.in_flight >= self._in_flight_max or (crewed.scheduled >= self._scheduled_max and not urgent):
+            return False
+        return crewed.pid > 0 and crewed.opened.get(route.name, False)
 
-    def started(self, worker: int) -> None:
+    def started(self, worker: int, *, urgent: bool = False) -> None:
         """A sync was handed to the worker."""
-        self._workers[worker].in_flight += 1
+        crewed = self._workers[worker]
+        crewed.in_flight += 1
+        crewed.scheduled += not urgent
 
-    def finished(self, worker: int) -> None:
+    def finished(self, worker: int, *, urgent: bool = False) -> None:
         """A sync of the worker was reported, or given up."""
         crewed = self._workers[worker]
         crewed.in_flight = max(crewed.in_flight - 1, 0)
+        crewed.scheduled = max(crewed.scheduled - (not urgent), 0)
+        self._freed.add(worker)
 
-    def stall(self, state: AccountState, key_ms: int) -> None:
+    def stall(self, state: AccountState, key_ms: int, *, urgent: bool = False) -> None:
         """The account waits for its worker."""
-        _, before_ms = self._workers[state.worker].stalled.get(state.index, (state, key_ms))
-        self._workers[state.worker].stalled[state.index] = state, min(key_ms, before_ms)
-
-    def stalled(self, worker: int) -> bool:
-        """Whether accounts wait for this worker."""
-        return bool(self._workers[worker].stalled)
+        crewed = self._workers[state.worker]
+        waiting = crewed.pressing if urgent else crewed.stalled
+        _, before_ms = waiting.get(state.index, (state, key_ms))
+        waiting[state.index] = state, min(key_ms, before_ms)
 
     def waits(self, state: AccountState) -> bool:
         """Whether this account waits for its worker."""
-        return state.index in self._workers[state.worker].stalled
+        crewed = self._workers[state.worker]
+        return state.index in crewed.stalled or state.index in crewed.pressing
 
-    def unstall(self, worker: int) -> list[tuple[AccountState, int]]:
-        """Take out the accounts that wait for this worker, as many as it can take now."""
-        crewed = self._workers[worker]
-        room = self._in_flight_max - crewed.in_flight
+    def unstall(self) -> list[tuple[AccountState, int]]:
+        """Take out who waits for the workers that reported since the last call, as many as each can take now.
+
+        Once a turn and not at each report: else each would take out again as many as the ones before it.
+        """
         freed: list[tuple[AccountState, int]] = []
-        while crewed.stalled and len(freed) < room:
-            state, key_ms = crewed.stalled.pop(next(iter(crewed.stalled)))
-            if not (state.stopped or state.busy):  # those take no room, and would leave others waiting for good
-                freed.append((state, key_ms))
+        for worker in self._freed:
+            crewed = self._workers[worker]
+            room = self._in_flight_max - crewed.in_flight
+            room -= _take_out(crewed.pressing, room - room // _SCHEDULED_ONE_IN, freed)
+            _take_out(crewed.stalled, min(room, self._scheduled_max - crewed.scheduled), freed)
+        self._freed.clear()
         return freed
 
     @property
@@ -126,4 +140,15 @@ class Roster:
     def view(self) -> list[dict[str, int]]:
         """For people: one row a worker."""
         return [{"worker": index, "pid": w.pid, "accounts": w.accounts, "in_flight": w.in_flight,
-                 "stalled": len(w.stalled)} for index, w in enumerate(self._workers)]
+                 "stalled": len(w.stalled) + len(w.pressing)} for index, w in enumerate(self._workers)]
+
+
+def _take_out(waiting: dict[int, tuple[AccountState, int]], room: int, freed: list[tuple[AccountState, int]]) -> int:
+    """Take out up to `room` accounts, who came first first; returns how many."""
+    taken = 0
+    while waiting and taken < room:
+        state, key_ms = waiting.pop(next(iter(waiting)))
+        if not (state.stopped or state.busy):  # those take no room, and would leave others waiting for good
+            freed.append((state, key_ms))
+            taken += 1
+    return taken

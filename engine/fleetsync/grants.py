@@ -126,8 +126,8 @@ class Granter:
         if state.parked_until_ms > now_ms:
             self._core.settlement.wakeups.put_sooner(state.index, state.parked_until_ms)
             return
-        if not self._core.roster.serves(state.worker, route):
-            self._core.roster.stall(state, head_ms)
+        if not self._core.roster.serves(state.worker, route, urgent=urgent or borrowing):
+            self._core.roster.stall(state, head_ms, urgent=urgent)
             return
         left_over: tuple[Call, ...] = ()
         if need is _ROUTINE:
@@ -179,7 +179,7 @@ class Granter:
         give_up_at_ms = now_ms + settings.grant_valid_ms + settings.call_timeout_ms * pages + _GIVE_UP_SLACK_MS
         sync = Sync(self._sync_id, state, route, worker, calls, slots, key_ms, now_ms, give_up_at_ms, urgent)
         self._core.in_flight[sync.id] = sync
-        self._core.roster.started(worker)
+        self._core.roster.started(worker, urgent=urgent)
         route.circuit.sent()
         return sync
 
