@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import click
 
 from fleetsync.errors import FleetsyncError
-from fleetsync_adapters.cli import bench, plan, replay  # noqa: F401  they add their commands
+from fleetsync_adapters.cli import bench, plan, replay, simulate  # noqa: F401  they add their commands
 from fleetsync_adapters.cli.commands import fleetsync
 
 INTERRUPTED = 130

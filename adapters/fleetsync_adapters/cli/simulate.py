@@ -1,0 +1,99 @@
+"""`fleetsync simulate`: fleets that a seed draws, in virtual time, with faults and every promise checked."""
+
+# ruff: noqa: PLC0415  commands import what they need: `fleetsync --help` should not wait for the simulation
+
+from typing import TYPE_CHECKING
+
+import click
+
+from fleetsync_adapters.cli.commands import fleetsync
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from rich.console import Console
+
+    from fleetsync_adapters.simulation.runner import Summary
+    from fleetsync_adapters.simulation.trial import Verdict
+
+_FAILED_SHOWN = 10
+
+
+@fleetsync.command()
+@click.option("--seeds", type=click.IntRange(min=1), default=100, show_default=True, help="How many seeds to try.")
+@click.option("--first-seed", type=click.IntRange(min=0), default=0, show_default=True, help="Where to begin.")
+@click.option("--forever", is_flag=True, help="Go on with the next seeds until Ctrl-C.")
+@click.option("--minutes", type=click.IntRange(1, 10_000), help="Virtual minutes under faults.  [default: drawn]")
+@click.option("--robots", type=click.IntRange(1, 100_000), help="Robots of each fleet.  [default: drawn]")
+@click.option("--jobs", type=click.IntRange(1, 256), help="Processes side by side.  [default: one a processor]")
+@click.option("--control/--no-control", default=True, show_default=True,
+              help="Also run each workload without faults.")
+@click.option("--shrink", "wants_shrunk", is_flag=True, help="Make the first failing seed small, and tell its story.")
+def simulate(seeds: int, first_seed: int, forever: bool, minutes: int | None, robots: int | None, jobs: int | None,
+             control: bool, wants_shrunk: bool) -> int:
+    """Simulate fleets with faults, and check every promise.
+
+    Each seed draws a fleet, its quotas and latencies, how its robots trade, and which faults strike. The same seed
+    gives the same history, in any process. The exit code is 1 when a promise was broken.
+    """
+    from rich.console import Console
+
+    from fleetsync_adapters.simulation.runner import Summary
+    from fleetsync_adapters.simulation.runner import simulate as run_seeds
+    from fleetsync_adapters.simulation.swarm import draw
+
+    console, summary = Console(stderr=True), Summary()
+    if seeds == 1 and not forever:
+        for line in draw(first_seed, minutes=minutes, robots=robots).lines():
+            click.echo(line)
+    trials = None if forever else seeds * (2 if control else 1)
+    try:
+        _follow(run_seeds(None if forever else seeds, first_seed, minutes=minutes, robots=robots,
+                          jobs=1 if seeds == 1 and not forever else jobs, control=control),
+                summary, trials, console)
+    except KeyboardInterrupt:
+        click.echo("interrupted; so far:")
+    _tell(summary, minutes, robots)
+    if wants_shrunk and summary.failed:
+        _tell_story(summary.failed[0], console)
+    return 1 if summary.failed else 0
+
+
+def _follow(verdicts: "Iterable[Verdict]", summary: "Summary", trials: int | None, console: "Console") -> None:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    with Progress(TextColumn("simulating"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
+                  TextColumn("{task.fields[found]}"), console=console, transient=True) as progress:
+        task = progress.add_task("", total=trials, found="")
+        for verdict in verdicts:
+            summary.add(verdict)
+            found = f"[red]{len(summary.failed)} failed" if summary.failed else ""
+            progress.update(task, advance=1, found=found)
+
+
+def _tell(summary: "Summary", minutes: int | None, robots: int | None) -> None:
+    hours = summary.virtual_ms / 3_600_000
+    click.echo(f"{summary.trials} trials over {hours:.1f} virtual hours: {summary.calls:,} calls, {summary.strikes:,} "
+               f"faults, {summary.lives:,} engine lives, {summary.events:,} events, {summary.changes:,} changes; "
+               f"known to the last row again at most {summary.slowest_ms // 1000} s after the faults")
+    if not summary.failed:
+        click.echo("every promise was kept")
+        return
+    for promise, trials in summary.broken.most_common():
+        click.echo(f"{promise}: broken in {trials} trials")
+    more = "".join(f" --{name} {value}" for name, value in (("minutes", minutes), ("robots", robots)) if value)
+    for verdict in summary.failed[:_FAILED_SHOWN]:
+        first = verdict.breaches[0].text if verdict.breaches else verdict.error
+        click.echo(f"seed {verdict.options.seed}: {first}")
+        click.echo(f"  fleetsync simulate --seeds 1 --first-seed {verdict.options.seed}{more} --shrink")
+    if len(summary.failed) > _FAILED_SHOWN:
+        click.echo(f"... and {len(summary.failed) - _FAILED_SHOWN} more")
+
+
+def _tell_story(verdict: "Verdict", console: "Console") -> None:
+    from fleetsync_adapters.simulation.shrink import shrink, story
+
+    with console.status("making it small"):
+        small = shrink(verdict.options)
+    for line in story(small.options):
+        click.echo(line)
