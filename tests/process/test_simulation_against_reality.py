@@ -22,7 +22,7 @@ def table(found: Comparison) -> str:
 
 def test_the_same_fleet_makes_the_same_calls_and_has_the_same_ages_in_virtual_time() -> None:
     # Short: chance weighs more than in the three minutes of `fleetsync bench reality`, hence the wider bounds.
-    found = compare(robots=40, accounts=8, seconds=40, settings=Settings(workers=2))
+    found = compare(robots=40, accounts=8, seconds=32, settings=Settings(workers=2))
     errors = {what: error for what, _, _, error in found.rows()}
     assert abs(errors["calls a minute"]) <= 0.08, table(found)
     assert abs(errors["holding age p50, ms"]) <= 0.15, table(found)
@@ -32,7 +32,7 @@ def test_the_same_fleet_makes_the_same_calls_and_has_the_same_ages_in_virtual_ti
 def test_a_replay_of_the_settings_that_ran_predicts_what_was_measured(tmp_path: Path) -> None:
     path = str(tmp_path / "run.duckdb")
     settings = Settings(workers=0, sync_records_per_second=ALL_RECORDS)
-    asyncio.run(run_for_real(DemoSize(robots=100, accounts=10), 70, settings, path))
+    asyncio.run(run_for_real(DemoSize(robots=100, accounts=10), 60, settings, path))
     run = read_recorded(path)
     was, told = measured(run), replay(run, settings, {"binanceusdm": load_tariff("binanceusdm")}, seed=1).row
     assert told["calls_per_minute"] == pytest.approx(was["calls_per_minute"], rel=0.10)

@@ -46,10 +46,10 @@ def test_what_is_no_service_level_is_refused_with_the_place_and_an_example(text:
     assert "like: holding p99 <= 5s" in str(refused.value)
 
 
-def test_a_limit_is_kept_up_to_two_per_cent_above_it_and_by_who_was_never_there() -> None:
+def test_a_limit_is_kept_up_to_five_per_cent_above_it_and_by_who_was_never_there() -> None:
     level = parse("holding p99 <= 5s, flat p99 <= 30s")
-    assert broken(level, row(holding=5_100)) == []
-    assert broken(level, row(holding=5_101, flat=30_000)) == [level[0]]
+    assert broken(level, row(holding=5_250)) == []
+    assert broken(level, row(holding=5_251, flat=30_000)) == [level[0]]
 
 
 def test_a_grown_fleet_repeats_the_accounts_with_their_robots() -> None:

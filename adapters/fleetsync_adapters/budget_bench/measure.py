@@ -12,7 +12,9 @@ from fleetsync.journal import CallMeter
 from fleetsync.messages import Call, FromWorker, Request, SyncDone
 from fleetsync.model import Phase, Surface
 from fleetsync.ports import Batch
+from fleetsync.tariff import question
 from fleetsync.units import MINUTE_MS
+from fleetsync_adapters.budget_bench.optimum import shared_weight
 from fleetsync_adapters.budget_bench.spans import Ages, mean_ms, percentile_ms
 from fleetsync_adapters.simulation.life import Life
 from fleetsync_adapters.simulation.observe import Observer
@@ -48,6 +50,7 @@ class Measure(Observer):
         self.strip: list[list[int]] = []  # a column: the age of each sampled robot, in ms; -1 unknown
         self._pieces: dict[int, list[Piece]] = {}
         self._pieces_at_ms: dict[int, int] = {}
+        self._weights: dict[tuple[str, str], int] = {}
         self._open: dict[str, list[tuple[int, Deed]]] = {}
         self._life: Life | None = None
         self._sampled: list[int] = []
@@ -78,11 +81,12 @@ class Measure(Observer):
             return
         self.meter.count(request.sent_at_ms)
         self.requests += 1
-        self.weight += request.weight
+        weight = self._weight(account, call, request)
+        self.weight += weight
         self.refusals += request.status in {418, 429}
         minute = min((request.sent_at_ms - self.from_ms) // MINUTE_MS, len(self.by_minute) - 1)
         self.by_minute[minute] += 1
-        self.weight_by_minute[minute] += request.weight
+        self.weight_by_minute[minute] += weight
 
     def received(self, at_ms: int, message: FromWorker) -> None:
         """The core knows more: an account's robots have new ages."""
@@ -143,6 +147,16 @@ class Measure(Observer):
             "event_ms": {"p50": percentile_ms(self.event_ms, 0.5), "p99": percentile_ms(self.event_ms, 0.99)},
             "events": len(self.event_ms), "changes": self.changes, "refusals": self.refusals,
         }
+
+    def _weight(self, account: str, call: Call, request: Request) -> int:
+        """By the fleet's own table: the simulated exchange weighs everything as Binance does."""
+        if not account or self._life is None:
+            return request.weight
+        tariff = self._life.core.fleet.account_by_id[account].route.tariff
+        asked = (tariff.exchange, question(call))
+        if asked not in self._weights:
+            self._weights[asked] = shared_weight(tariff, call)
+        return self._weights[asked]
 
     def _close(self, index: int, at_ms: int) -> None:
         """What an account's robots were like ended now."""

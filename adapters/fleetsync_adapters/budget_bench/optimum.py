@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from math import sqrt
 from random import Random
 
+from fleetsync.messages import Call
 from fleetsync.model import Account, Robot, Surface
 from fleetsync.tariff import Scope, Tariff
 from fleetsync.units import HOUR_MS, MINUTE_MS
@@ -78,6 +79,12 @@ def calls_affordable(accounts: Sequence[Account], tariffs: Mapping[str, Tariff],
     routes = {(account.exchange, account.egress) for account in accounts}
     admitted = sum(route_calls(tariffs[exchange]) for exchange, _ in routes)
     return min(float(budget_per_minute), admitted)
+
+
+def shared_weight(tariff: Tariff, call: Call) -> int:
+    """What one request weighs in the scarcest quota that a whole address shares; 0 where it shares none."""
+    shared = {quota.name for quota in tariff.quotas if quota.scope is Scope.EGRESS}
+    return max((weight for name, weight in tariff.cost(call).weights if name in shared), default=0)
 
 
 def route_calls(tariff: Tariff) -> float:

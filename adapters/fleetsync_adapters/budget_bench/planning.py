@@ -5,9 +5,11 @@ from dataclasses import dataclass, field, replace
 from math import ceil
 from typing import Any
 
+from fleetsync.messages import Call
+from fleetsync.model import Surface
 from fleetsync_adapters.budget_bench.fleets import BenchFleet
 from fleetsync_adapters.budget_bench.measure import Measure
-from fleetsync_adapters.budget_bench.optimum import route_calls
+from fleetsync_adapters.budget_bench.optimum import route_calls, shared_weight
 from fleetsync_adapters.budget_bench.slo import Objective, broken
 from fleetsync_adapters.budget_bench.trial import Trial, attempt
 from fleetsync_adapters.budget_bench.variants import behind, grown, variants
@@ -17,7 +19,7 @@ _PRECISION = 0.02  # of a budget
 _STEP_UP = 1.03  # a budget that another seed does not confirm is raised by this
 _MOST_STEPS = 12
 _GROWTH_MAX = 64
-_ADDRESSES_MORE = 4
+_ADDRESSES_STEP = 1.2
 _HOPELESS = 2.0  # an objective missed by this factor after some minutes is not met any more
 _HOPELESS_AFTER = 3  # minutes
 Tell = Callable[[str], None]
@@ -74,8 +76,6 @@ class Planner:
 
     def _find(self, plan: Plan) -> None:
         plan.addresses = self.addresses(plan.demand)
-        if not plan.addresses:
-            return
         fleet = behind(self._fleet, plan.addresses)
         high = max(ceil(plan.demand["worst_minute_calls"] * 1.05), 2)
         while not self._holds(fleet, high) and high < PLENTY:
@@ -94,12 +94,14 @@ class Planner:
         return high
 
     def addresses(self, demand: Row) -> int:
-        """How many egress addresses the exchanges' own limits ask for; 0 when a few more do not help either."""
-        needed = max(needed_addresses(self._fleet, demand), 1)
-        for addresses in range(needed, needed + _ADDRESSES_MORE):
-            if not broken(self._objectives, self._row(behind(self._fleet, addresses), PLENTY)):
-                return addresses
-        return 0
+        """How many egress addresses the exchanges' own limits ask for, with what it takes to be on time besides.
+
+        It ends: with an address for each account, the level was held.
+        """
+        addresses = needed_addresses(self._fleet, demand)
+        while addresses < len(self._fleet.accounts) and not self._holds(behind(self._fleet, addresses), PLENTY):
+            addresses = min(max(addresses + 1, ceil(addresses * _ADDRESSES_STEP)), len(self._fleet.accounts))
+        return addresses
 
     def _confirmed(self, fleet: BenchFleet, budget: int) -> tuple[int, Row]:
         """A budget that also holds twice as long under another seed."""
@@ -144,7 +146,8 @@ class Planner:
         row = self._row(fleet, budget)
         missed = broken(self._objectives, row)
         told = ", ".join(f"{one.what} {one.figure} {(one.value_ms(row) or 0) / 1000:.1f} s" for one in missed)
-        self._tell(f"{budget} calls a minute for {len(fleet.robots)} robots: {'misses ' + told if missed else 'holds'}")
+        self._tell(f"{'any number of' if budget == PLENTY else budget} calls a minute for {len(fleet.robots)} robots: "
+                   f"{'misses ' + told if missed else 'holds'}")
         return not missed
 
     def _row(self, fleet: BenchFleet, budget: int, *, seed: int | None = None, minutes: int | None = None,
@@ -172,15 +175,10 @@ def needed_addresses(fleet: BenchFleet, row: Row) -> int:
     for exchange, tariff in fleet.tariffs.items():
         share = sum(account.exchange == exchange for account in fleet.accounts) / len(fleet.accounts)
         calls = route_calls(tariff)
-        weight_limit = calls * weight_of_round(fleet, exchange)
-        most = max(most, ceil(row["weight_per_minute"] * share / (weight_limit * 0.95)))
+        weight_limit = calls * shared_weight(tariff, Call(Surface.POSITIONS))
+        if 0 < weight_limit < float("inf"):
+            most = max(most, ceil(row["weight_per_minute"] * share / (weight_limit * 0.95)))
     return min(most, len(fleet.accounts))
-
-
-def weight_of_round(fleet: BenchFleet, exchange: str) -> float:
-    """Weight of the list of positions, as the simulated exchange counts it."""
-    weights = dict(fleet.tariffs[exchange].costs["positions"].weights)
-    return float(max(weights.values(), default=1))
 
 
 def with_policy(fleet: BenchFleet, policy: str | None) -> tuple[BenchFleet, str]:

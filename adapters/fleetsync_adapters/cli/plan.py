@@ -24,7 +24,7 @@ from fleetsync_adapters.cli.commands import fleetsync
 def plan(**options: Any) -> None:
     """Find the least budget that keeps FLEET, or a synthetic fleet, at a service level.
 
-    It is found by simulating, and verified with another seed. A figure counts as kept up to 2 % above its limit: an
+    It is found by simulating, and verified with another seed. A figure counts as kept up to 5 % above its limit: an
     age lasts from the sending of one request to the arrival of the next one's answer, so the time under way adds to
     every interval.
 

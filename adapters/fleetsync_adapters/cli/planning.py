@@ -69,7 +69,7 @@ def _addresses(plan: Plan, fleet: BenchFleet) -> Iterator[str]:
     weight = plan.demand["weight_per_minute"]
     yield (f"Egress addresses: the fleet asks for a weight of {weight:.0f} a minute; by the exchange's table that is "
            f"{needed_addresses(fleet, plan.demand)} of them"
-           + (f", and {plan.addresses} held in the simulation." if plan.addresses else "."))
+           + (f"; to be on time it takes {plan.addresses}, simulated." if plan.addresses else "."))
 
 
 def _given(plan: Plan, fleet: BenchFleet) -> Iterator[str]:
