@@ -10,8 +10,8 @@ from fleetsync_adapters.budget_bench.plots import Axis, Line, heat_scale, line_p
 from fleetsync_adapters.budget_bench.table import cells
 from fleetsync_adapters.budget_bench.trial import Outcome
 
-_POLICY_COLOURS = {"fixed": (0, 2), "adaptive": (1, 3)}  # what holds or works, and what is flat
-_DASHES = {"flat": "7 4"}
+_POLICY_COLOURS = {"fixed": (0, 2), "adaptive": (1, 3)}  # what holds, and the rest
+_DASHES = {"working": "10 3 2 3", "flat": "7 4"}
 _SHOWN_SHARE = 99.6  # of the time; beyond it a single late robot would squeeze the rest together
 _AGED = ("holding", "working", "flat")
 
@@ -52,7 +52,7 @@ def _policies(outcomes: Sequence[Outcome]) -> list[str]:
 
 
 def _colour(policy: str, phase: str = "holding") -> int:
-    return _POLICY_COLOURS.get(policy, (4, 4))[phase == "flat"]
+    return 4 if phase == "working" and policy == "fixed" else _POLICY_COLOURS[policy][phase != "holding"]
 
 
 def _budget_axis(outcomes: Sequence[Outcome]) -> Axis:

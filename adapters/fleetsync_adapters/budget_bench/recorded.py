@@ -11,7 +11,7 @@ from fleetsync_adapters.budget_bench.spans import Ages, mean_ms, percentile_ms
 from fleetsync_adapters.duckdb_store.opening import open_database
 
 _SKIPPED_MS = 10 * SECOND_MS  # of the start: the first readings
-_SHORTEST_MS = 20 * SECOND_MS
+_SHORTEST_MS = 10 * SECOND_MS
 _ROBOTS = "SELECT id, account, symbol, priority, enabled, order_prefix, holding_ms, working_ms, flat_ms FROM robots"
 _SYNCS = "SELECT account, calls, weight, started_at_ms, done_at_ms FROM syncs ORDER BY done_at_ms, seq"
 _CHANGES = "SELECT robots, kind, cause, exchange_at_ms, seen_at_ms FROM changes ORDER BY number"

@@ -100,7 +100,7 @@ def budget(**options: Any) -> None:
 
 @bench.command()
 @click.option("--robots", type=click.IntRange(1, 100_000), default=200, show_default=True, help="How many robots.")
-@click.option("--accounts", type=click.IntRange(1, 10_000), default=20, show_default=True, help="On how many accounts.")
+@click.option("--accounts", type=click.IntRange(1, 10_000), default=10, show_default=True, help="On how many accounts.")
 @click.option("--seconds", type=click.IntRange(40, 86_400), default=180, show_default=True, help="For how long.")
 @click.option("--workers", type=click.IntRange(0, 64), default=2, show_default=True, help="Worker processes.")
 @click.option("--budget", type=click.IntRange(1, 100_000_000), default=1_200, show_default=True,
