@@ -79,6 +79,8 @@ class AccountState:
     conditional_as_of_ms: int = 0
     books: Mapping[str, Book] = field(default_factory=lambda: NOTHING)  # those with something in them
     by_symbol: dict[str, list[int]] | None = None
+    wants_rows: frozenset[tuple[Surface, str]] = frozenset()
+    """Lists (surface, symbol) of which "as before" would not tell what we know: the next answer must carry its rows."""
     left_over: tuple[Call, ...] = ()  # of the last plan: what its grant could not hold, first in the next one
     questions: Mapping[Call, int] = field(default_factory=lambda: NOTHING)  # open ones, and when they may be asked
     pages: Mapping[Surface, int] = field(default_factory=lambda: NOTHING)

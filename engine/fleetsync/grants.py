@@ -156,9 +156,15 @@ class Granter:
         state.last_calls, state.left_over = calls, left_over
         route.urgent.remove(state.index)
         route.ready.remove(state.index)
-        full = urgent or bool(need.questions) or (bool(state.books) and self._core.settlement.reader.has_doubts(state))
+        full = urgent or bool(need.questions) or self._wants_rows(state, calls)
         message = Dispatch(sync.id, state.account.id, calls, now_ms + self._core.settings.grant_valid_ms, full)
         self._core.commands.append((state.worker, message))
+
+    def _wants_rows(self, state: AccountState, calls: Sequence[Call]) -> bool:
+        """Whether answers must carry their rows even when they are as before."""
+        if state.books and self._core.settlement.reader.has_doubts(state):
+            return True
+        return bool(state.wants_rows) and any((call.surface, call.symbol) in state.wants_rows for call in calls)
 
     def _cut(self, state: AccountState, calls: tuple[Call, ...]) -> tuple[tuple[Call, ...], tuple[Call, ...]]:
         """What one grant holds of a plan, and the rest; what was left over the last time comes first."""

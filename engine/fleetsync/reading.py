@@ -67,6 +67,8 @@ class Reader:
         if answer.rows is None and not not_found:
             return  # the same as last time, and nothing was open then
         rows = answer.rows or ()
+        if state.wants_rows and answer.complete:
+            state.wants_rows -= {(call.surface, call.symbol)}
         if call.symbol:
             symbols = dict.fromkeys((call.symbol,))
         else:  # in an order that does not change from process to process: changes are numbered in it
@@ -91,6 +93,10 @@ class Reader:
                                order_retention_ms=state.route.tariff.order_retention_ms)
         result = reconcile(known, sights, core.inbox.announced(slots), rules, now_ms)
         self._keep(state, symbol, result, now_ms)
+        if any(isinstance(finding.after, Order) for finding in result.findings):
+            # Several questions show orders: what one has told, the others do not know to be news.
+            lists = (Surface.ORDERS, Surface.CONDITIONAL) if state.route.conditional else (Surface.ORDERS,)
+            state.wants_rows |= {(surface, name) for surface in lists for name in ("", symbol)}
         core.journal.record(fleet, state, symbol, result.findings)
         for question in result.questions:
             call = question.call

@@ -85,6 +85,8 @@ class Settlement:
             self._core.roster.open_failed(sync.worker, sync.route, now_ms + self._core.settings.backoff_ms)
             return
         state.busy = 0
+        # The worker may have read news that we never heard of: to it, the next answer would be as before.
+        state.wants_rows |= {(call.surface, call.symbol) for call in sync.calls if call.surface in LISTS}
         for call in sync.calls:
             if call.surface not in LISTS:
                 self.reader.ask(state, call, now_ms)
