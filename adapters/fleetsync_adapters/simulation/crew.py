@@ -148,6 +148,7 @@ class SimWorker:
         if back_at_ms > send_at_ms + limit_ms:
             back_at_ms = send_at_ms + limit_ms
             if answer.fault is not Fault.NETWORK:
+                exchange.add_account(self._accounts[job.account].account)  # it never got what it was told
                 answer = Answer(call, send_at_ms, fault=Fault.NETWORK, detail="timed out")
                 requests = tuple(replace(request, status=0, used_weight=-1) for request in requests)
         job.requests.extend(requests)

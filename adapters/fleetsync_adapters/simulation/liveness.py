@@ -5,7 +5,7 @@ how long a ban that is still on lasts, and how long a round of the whole fleet t
 """
 
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from fleetsync.model import Certainty, Order, Position
@@ -105,7 +105,12 @@ def store_differences(world: "World") -> list[str]:
     stored: dict[Any, Any] = {**loaded.positions, **loaded.orders}
     keys = sorted(known.keys() | stored.keys())
     return [f"{' '.join(key)}: the store holds {_row(stored.get(key))}, the core {_row(known.get(key))}"
-            for key in keys if known.get(key) != stored.get(key)]
+            for key in keys if _terms(known.get(key)) != _terms(stored.get(key))]
+
+
+def _terms(row: Position | Order | None) -> Position | Order | None:
+    """A position without its instant: one that was left and taken up again on the same terms is no change."""
+    return replace(row, updated_at_ms=0) if isinstance(row, Position) else row
 
 
 def converge(world: "World", left: Callable[[], list[str]]) -> tuple[int, list[str]]:

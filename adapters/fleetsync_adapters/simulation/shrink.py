@@ -159,8 +159,8 @@ class Story(Observer):
     def committed(self, at_ms: int, batch: Batch, served: Sequence[tuple[int, int]]) -> None:
         """A commit with something in it."""
         for change in batch.changes:
-            self.lines.append((at_ms, f"change {change.number}: {change.kind} {change.key} on {change.account} "
-                                      f"{change.symbol} ({change.cause})"))
+            what = f"change {change.number}: {change.kind} {change.key}"
+            self.lines.append((at_ms, f"{what} on {change.account} {change.symbol} ({change.cause})"))
         self.lines.extend((at_ms, f"event {event} is {'served' if row is None else 'durable'}")
                           for event, row in batch.events.items())
 
