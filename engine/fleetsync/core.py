@@ -287,6 +287,7 @@ class Core:
         self.timing.renew()
         for route in self.fleet.routes.values():
             route.stretch.measure(now_ms)
+            self.settlement.trouble.weigh_ceilings(route, self.timing.overload.get(route.name, 0.0))
 
     def take_batch(self) -> Batch:
         """What has to be committed since the last call."""

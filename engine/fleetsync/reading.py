@@ -30,6 +30,7 @@ class Reader:
 
     def __init__(self, core: "Core") -> None:
         self._core = core
+        self.proven_before = 0, 0  # (as_of, key) of the account's positions before the answers being read
 
     def stamp(self, state: AccountState, sync: Sync, answer: Answer) -> None:
         """Note until when and how far the account has been read."""
@@ -93,6 +94,8 @@ class Reader:
                                order_retention_ms=state.route.tariff.order_retention_ms)
         result = reconcile(known, sights, core.inbox.announced(slots), rules, now_ms)
         self._keep(state, symbol, result, now_ms)
+        if state.route.tariff.positions_show_orders and known.is_quiet and not result.book.is_quiet:
+            self._keep_proof(slots)
         if any(isinstance(finding.after, Order) for finding in result.findings):
             # Several questions show orders: what one has told, the others do not know to be news.
             lists = (Surface.ORDERS, Surface.CONDITIONAL) if state.route.conditional else (Surface.ORDERS,)
@@ -113,6 +116,13 @@ class Reader:
         """An empty book. Once a robot on it is known, it was read before: what appears then is not a first sight."""
         read = 1 if any(self._core.fleet.phase[slot] for slot in slots) else 0
         return Book(state.account.id, symbol, positions_as_of_ms=read, orders_as_of_ms=read, conditional_as_of_ms=read)
+
+    def _keep_proof(self, slots: Sequence[int]) -> None:
+        """While nothing was there, the list of positions proved that no orders were: that is not forgotten now."""
+        fleet, (as_of_ms, key_ms) = self._core.fleet, self.proven_before
+        for slot in slots:
+            fleet.orders_as_of_ms[slot] = max(fleet.orders_as_of_ms[slot], as_of_ms)
+            fleet.orders_key_ms[slot] = max(fleet.orders_key_ms[slot], key_ms)
 
     def ask(self, state: AccountState, call: Call, at_ms: int) -> None:
         """Note an open question. The fills of one symbol are one question, from the earliest instant wanted."""

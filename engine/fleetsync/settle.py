@@ -48,6 +48,7 @@ class Settlement:
         if core.journal.wants_record(now_ms):
             core.journal.batch.syncs.append(sync.record(done, now_ms))
         read_before_ms = state.positions_as_of_ms
+        self.reader.proven_before = read_before_ms, state.positions_key_ms
         changes_before = core.journal.last_change
         sights: dict[str, list[Sight]] = {}
         good = 0

@@ -36,7 +36,7 @@ class Timing:
         self.adaptive = settings.mode == "adaptive"
         self._planned_ms = [fleet.intervals.of_phase(phase) for phase in Phase]
         self.scale: dict[str, float] = {}  # by route: milliseconds of interval for sqrt(cost / rate) = 1
-        self.ceilings_held: dict[str, bool] = {}
+        self.overload: dict[str, float] = {}  # by route: how many times over the ceilings alone would spend the budget
         self._counts = array("d")  # changes found, fading
         self._exposures = array("d")  # ms watched, fading
         self._learnt_at_ms = array("q")
@@ -105,10 +105,11 @@ class Timing:
 
     def _adaptive_ms(self, phase: int, state: AccountState) -> int:
         settings, ratio = self._fleet.settings, state.route.stretch.ratio
-        ceiling_ms = settings.flat_ceiling_ms if phase == Phase.FLAT else settings.holding_ceiling_ms
+        ceiling_ms = float(settings.flat_ceiling_ms if phase == Phase.FLAT else settings.holding_ceiling_ms)
         wish_ms = self.scale.get(state.route.name, 0.0) * sqrt(self.cost(state) / max(self.rate(state), 1e-15))
-        if self.ceilings_held.get(state.route.name, True):
-            wish_ms = min(wish_ms or ceiling_ms, ceiling_ms / ratio)
+        # Where the budget cannot hold all ceilings, they give way in the same ratio: nobody is left unread for good.
+        ceiling_ms *= max(self.overload.get(state.route.name, 1.0), 1.0)
+        wish_ms = min(wish_ms or ceiling_ms, ceiling_ms / ratio)
         return max(int(wish_ms), settings.floor_ms)
 
     def cost(self, state: AccountState) -> float:
@@ -202,7 +203,7 @@ class Timing:
         affordable = min(_USABLE * limit / weight for limit, weight in self._limits(route)) * price
         wanted = affordable if self._fleet.settings.spend == "all" else min(sums["planned"], affordable)
         self.scale[route.name] = sums["law"] / wanted
-        self.ceilings_held[route.name] = sums["ceiling"] <= affordable
+        self.overload[route.name] = sums["ceiling"] / affordable
 
     def _limits(self, route: Route) -> list[tuple[float, int]]:
         """(units a millisecond, units a round) of each quota that the whole route shares."""
