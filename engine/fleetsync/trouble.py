@@ -164,7 +164,7 @@ class Trouble:
         """Say it where the budget cannot hold the ceilings of the adaptive mode, and when it can again."""
         journal, key = self._core.journal, f"ceilings:{route.name}"
         if overload > 1:
-            journal.notice("warning", key, f"{route.name}: the budget cannot hold the ceilings of holding_ceiling_s and "
+            journal.notice("warning", key, f"{route.name}: the budget cannot hold holding_ceiling_s and "
                                            f"flat_ceiling_s; they give way {overload:.1f} times over")
         else:
             journal.over(key, f"{route.name}: the budget holds the ceilings again")
