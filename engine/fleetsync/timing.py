@@ -106,10 +106,13 @@ class Timing:
     def _adaptive_ms(self, phase: int, state: AccountState) -> int:
         settings, ratio = self._fleet.settings, state.route.stretch.ratio
         ceiling_ms = float(settings.flat_ceiling_ms if phase == Phase.FLAT else settings.holding_ceiling_ms)
-        wish_ms = self.scale.get(state.route.name, 0.0) * sqrt(self.cost(state) / max(self.rate(state), 1e-15))
+        scale = self.scale.get(state.route.name)
+        if scale is None:  # the fleet's first pass is not over: as planned until then
+            return max(min(self._planned_ms[phase], int(ceiling_ms)), settings.floor_ms)
+        wish_ms = scale * sqrt(self.cost(state) / max(self.rate(state), 1e-15))
         # Where the budget cannot hold all ceilings, they give way in the same ratio: nobody is left unread for good.
         ceiling_ms *= max(self.overload.get(state.route.name, 1.0), 1.0)
-        wish_ms = min(wish_ms or ceiling_ms, ceiling_ms / ratio)
+        wish_ms = min(wish_ms, ceiling_ms / ratio)
         return max(int(wish_ms), settings.floor_ms)
 
     def cost(self, state: AccountState) -> float:
