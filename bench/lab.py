@@ -48,16 +48,19 @@ class QuietExchange:
     """Where nothing ever changes; it counts the weight of each minute and says so with each answer, as Binance does.
 
     Args:
-        held: which (account, symbol) hold a position with an order beside it, as they did from the start.
+        held: which (account, symbol) hold a position, as they did from the start.
+        orders: whether an order rests beside each.
     """
 
-    def __init__(self, held: Sequence[tuple[str, str]] = ()) -> None:
+    def __init__(self, held: Sequence[tuple[str, str]] = (), *, orders: bool = True) -> None:
         self._rows: dict[str, tuple[list[Position], list[Order]]] = {}
         for number, (account, symbol) in enumerate(held):
-            positions, orders = self._rows.setdefault(account, ([], []))
+            positions, resting = self._rows.setdefault(account, ([], []))
             positions.append(Position(symbol, "long", "1", "100", START_MS))
-            orders.append(Order(str(number), "", symbol, "sell", "limit", "110", "1", "0", "open",
-                                reduce_only=True, conditional=False, created_at_ms=START_MS, updated_at_ms=START_MS))
+            if not orders:
+                continue
+            resting.append(Order(str(number), "", symbol, "sell", "limit", "110", "1", "0", "open", reduce_only=True,
+                                 conditional=False, created_at_ms=START_MS, updated_at_ms=START_MS))
         self._told: set[tuple[str, Call]] = set()
         self._minute = self._used = 0
 

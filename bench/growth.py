@@ -1,0 +1,101 @@
+"""Growth: cost a sync, memory and urgent latency over four decades of robots. Is there a knee?
+
+Run as a program (`python -m bench.growth`): it measures each size in a process of its own, prints a table, and writes
+`results/growth.json` and three plots. Ten robots an account; all of them flat, as most robots are most of the time.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+from time import perf_counter_ns
+from typing import Any
+
+from bench.figures import RESULTS, write_json
+from bench.lab import PLENTY, Lab, accounts_of, robots_of, settled, unlimited
+from bench.rivals import bare_heap
+from bench.svg import plot
+
+from fleetsync.config import Settings
+from fleetsync.events import Event
+
+_COUNTS = (100, 1_000, 10_000, 100_000, 1_000_000)
+_PER_ACCOUNT = 10
+_SYNCS = 10_000  # measured at each size
+_TURN = 8  # syncs in a turn of the loop, at every size: as under load
+
+
+def measure(count: int) -> dict[str, Any]:
+    """One size, in this process."""
+    accounts = accounts_of(max(count // _PER_ACCOUNT, 1))
+    robots = robots_of(count, accounts)
+    interval_ms = 30_000
+    settings = Settings(calls_per_minute=PLENTY, workers=1, in_flight_per_worker=PLENTY, flat_ms=interval_ms,
+                        sync_records_per_second=0)
+    begun_ns = perf_counter_ns()
+    lab, grown = settled(lambda: Lab(accounts, robots, settings, unlimited(), spread_ms=interval_ms))
+    built_s = (perf_counter_ns() - begun_ns) / 1e9
+    step_ms = max(_TURN * interval_ms // len(accounts), 1)
+    _run(lab, step_ms, len(accounts) + _TURN)
+    lab.core.take_batch()
+    lab.spent_ns = 0
+    dispatched = lab.dispatched
+    _run(lab, step_ms, _SYNCS)
+    cost_us = lab.spent_ns / (lab.dispatched - dispatched) / 1e3
+    floor_us = min(bare_heap(count, 20_000)() for _ in range(3))
+    waits_us = sorted(_urgent(lab, step_ms, number) for number in range(500))
+    return {"robots": count, "built_s": built_s, "sync_us": cost_us, "floor_us": floor_us,
+            "robot_bytes": grown / count, "urgent_p50_us": waits_us[250], "urgent_p99_us": waits_us[495]}
+
+
+def _run(lab: Lab, step_ms: int, syncs: int) -> None:
+    until = lab.dispatched + syncs
+    while lab.dispatched < until:
+        lab.step(lab.now_ms + step_ms)
+
+
+def _urgent(lab: Lab, step_ms: int, number: int) -> float:
+    """From an event to its dispatch, in the loop's turn that comes next, with scheduled work due in the same turn."""
+    core = lab.core
+    slot = number * 7_919 % len(core.fleet.ids)
+    event = Event(core.inbox.next_id(), slot, core.fleet.ids[slot], "manual", lab.now_ms)
+    begun_ns = perf_counter_ns()
+    core.notify(event, lab.now_ms)
+    lab.step(lab.now_ms + step_ms)
+    span_us = (perf_counter_ns() - begun_ns) / 1e3
+    lab.step(lab.now_ms + step_ms)
+    return span_us
+
+
+def main() -> None:
+    """Run it."""
+    parser = argparse.ArgumentParser(description="Cost, memory and urgent latency against the number of robots.")
+    parser.add_argument("--measure", type=int, help="measure one size in this process and print it as JSON")
+    parser.add_argument("--counts", default=",".join(map(str, _COUNTS)))
+    chosen = parser.parse_args()
+    if chosen.measure:
+        print(json.dumps(measure(chosen.measure)))
+        return
+    rows = []
+    for count in map(int, chosen.counts.split(",")):
+        ended = subprocess.run([sys.executable, "-m", "bench.growth", "--measure", str(count)], check=True,
+                               capture_output=True, text=True)
+        rows.append(json.loads(ended.stdout))
+        print("  ".join(f"{name} {value:,.4g}" for name, value in rows[-1].items()), flush=True)
+    write_json("growth.json", {"rows": rows})
+    counts = [row["robots"] for row in rows]
+    plots = {
+        "cost": ("Cost of a sync of ten robots, in the core", "microseconds",
+                 {"a sync": "sync_us", "ten pops and pushes of a bare heap": "ten_floors_us"}),
+        "memory": ("Memory a robot in the parent", "bytes", {"bytes a robot": "robot_bytes"}),
+        "urgent": ("From an event to its dispatch", "microseconds", {"p50": "urgent_p50_us", "p99": "urgent_p99_us"}),
+    }
+    for row in rows:
+        row["ten_floors_us"] = _PER_ACCOUNT * row["floor_us"]
+    for name, (title, unit, lines) in plots.items():
+        text = plot(title, unit, counts, {label: [row[key] for row in rows] for label, key in lines.items()})
+        (RESULTS / f"growth_{name}.svg").write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

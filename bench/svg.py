@@ -1,0 +1,54 @@
+"""A small plot as SVG: lines over a logarithmic axis, nothing else."""
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from math import ceil, log10
+
+_WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 640, 360, 70, 20, 40, 50
+_COLOURS = ("#1f6feb", "#d1242f", "#1a7f37")
+
+
+def plot(title: str, unit: str, counts: Sequence[int], lines: Mapping[str, Sequence[float]]) -> str:
+    """An SVG document.
+
+    Args:
+        title: above the plot.
+        unit: of the values; their axis begins at zero.
+        counts: the places on the logarithmic axis.
+        lines: by name, a value for each place.
+    """
+    highest = _round_up(max(max(values) for values in lines.values()))
+    first, last = log10(counts[0]), log10(counts[-1])
+
+    def x_of(count: int) -> float:
+        return _LEFT + (log10(count) - first) / (last - first) * (_WIDTH - _LEFT - _RIGHT)
+
+    def y_of(value: float) -> float:
+        return _HEIGHT - _BOTTOM - value / highest * (_HEIGHT - _TOP - _BOTTOM)
+
+    parts = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}">',
+             '<g font-family="sans-serif" font-size="12"><rect width="100%" height="100%" fill="white"/>',
+             f'<text x="{_LEFT}" y="22" font-size="15">{escape(title)}</text>']
+    for step in range(5):
+        value = highest * step / 4
+        height = y_of(value)
+        parts.append(f'<line x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{height:.1f}" y2="{height:.1f}" stroke="#d0d7de"/>')
+        parts.append(f'<text x="{_LEFT - 6}" y="{height + 4:.1f}" text-anchor="end">{value:g}</text>')
+    parts += [f'<text x="{x_of(count):.1f}" y="{_HEIGHT - _BOTTOM + 18}" text-anchor="middle">{count:,}</text>'
+              for count in counts]
+    parts.append(f'<text x="{_LEFT}" y="{_HEIGHT - 10}" fill="#57606a">robots; {escape(unit)}</text>')
+    for place, (name, values) in enumerate(lines.items()):
+        colour = _COLOURS[place % len(_COLOURS)]
+        points = " ".join(f"{x_of(count):.1f},{y_of(value):.1f}" for count, value in zip(counts, values, strict=True))
+        parts.append(f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="2"/>')
+        parts += [f'<circle cx="{x_of(count):.1f}" cy="{y_of(value):.1f}" r="3" fill="{colour}"/>'
+                  for count, value in zip(counts, values, strict=True)]
+        parts.append(f'<text x="{_WIDTH - _RIGHT}" y="{22 + 16 * place}" text-anchor="end" fill="{colour}">'
+                     f'{escape(name)}</text>')
+    return "\n".join((*parts, "</g></svg>", ""))
+
+
+def _round_up(value: float) -> float:
+    """The next number of the kind 1, 2, 4, 10, times a power of ten."""
+    scale = float(10 ** (ceil(log10(max(value, 1e-9))) - 1))
+    return next(scale * step for step in (1, 2, 4, 8, 10) if scale * step >= value)
