@@ -23,6 +23,7 @@ from fleetsync.planner import Prices
 from fleetsync.tariff import Tariff
 from fleetsync.units import HOUR_MS
 
+_PHASES = tuple(Phase)  # by number: cheaper than making one from its number
 _SCAN_MAX = 8  # accounts with more robots than this get an index by symbol
 
 
@@ -295,12 +296,12 @@ class Fleet:
         state = self.state_of(slot)
         if self.phase[slot] == Phase.UNKNOWN or slot in self.stopped or state.stopped:
             return Certainty.UNKNOWN
-        book = state.books.get(self.symbols[slot])
+        book = state.books.get(self.symbols[slot]) if state.books else None
         return Certainty.DISPUTED if book is not None and book.doubts else Certainty.AGREED
 
     def phase_seen(self, slot: int) -> Phase:
         """The phase as people see it: a stopped robot is unknown, whatever it was."""
-        return Phase.UNKNOWN if self.certainty(slot) is Certainty.UNKNOWN else Phase(self.phase[slot])
+        return Phase.UNKNOWN if self.certainty(slot) is Certainty.UNKNOWN else _PHASES[self.phase[slot]]
 
     def same_symbol(self, symbol: str) -> list[int]:
         """All robots on a symbol, over all accounts."""
@@ -316,6 +317,8 @@ class Fleet:
         That of its position when it holds one, of its orders when it works with them, of the older of both otherwise.
         """
         state = self.state_of(slot)
+        if state.route.one_list and not state.books:
+            return state.positions_as_of_ms  # the list that shows nothing of it proves its positions and its orders
         phase = self.phase[slot]
         if phase == Phase.HOLDING:
             return state.positions_as_of_ms

@@ -12,7 +12,7 @@ from typing import Any
 from fleetsync.book import Finding, plain
 from fleetsync.fleet import AccountState, Fleet
 from fleetsync.messages import Request
-from fleetsync.model import Change, Order, Position
+from fleetsync.model import Certainty, Change, Order, Position
 from fleetsync.ports import Batch, Loaded
 from fleetsync.units import MINUTE_MS
 
@@ -255,9 +255,10 @@ def robot_row(fleet: Fleet, slot: int, state: AccountState) -> dict[str, Any]:
     """A robot as the store keeps it."""
     intervals = fleet.intervals_of.get(slot)
     stopped = fleet.stopped.get(slot, "") or state.stopped
+    certainty = fleet.certainty(slot)
     return {
         "id": fleet.ids[slot], "account": state.account.id, "symbol": fleet.symbols[slot],
-        "phase": int(fleet.phase_seen(slot)), "priority": fleet.priority_of.get(slot, 1.0),
+        "phase": 0 if certainty is Certainty.UNKNOWN else fleet.phase[slot], "priority": fleet.priority_of.get(slot, 1.0),
         "enabled": fleet.stopped.get(slot) != "disabled", "order_prefix": fleet.prefix_of.get(slot, ""),
         "holding_ms": intervals.holding_ms if intervals else None,
         "working_ms": intervals.working_ms if intervals else None,
@@ -265,5 +266,5 @@ def robot_row(fleet: Fleet, slot: int, state: AccountState) -> dict[str, Any]:
         "positions_as_of_ms": state.positions_as_of_ms, "orders_as_of_ms": fleet.orders_as_of(state, slot),
         "conditional_as_of_ms": state.conditional_as_of_ms, "last_sync_at_ms": fleet.age_as_of(slot),
         "last_event_at_ms": fleet.last_event_at_ms[slot], "stopped": stopped,
-        "certainty": fleet.certainty(slot).value,
+        "certainty": certainty.value,
     }

@@ -150,6 +150,7 @@ class Ages:
 
     def __init__(self) -> None:
         self.by_phase = {phase.name.lower(): Histogram() for phase in Phase if phase is not Phase.UNKNOWN}
+        self._of_phase = {phase: self.by_phase[phase.name.lower()] for phase in Phase if phase is not Phase.UNKNOWN}
         self.urgent = Histogram()
         self._from = 0
 
@@ -163,7 +164,7 @@ class Ages:
                 continue
             phase = fleet.phase_seen(slot)  # of a stopped robot nothing is known, whatever its account still shows
             if phase is not Phase.UNKNOWN:
-                self.by_phase[phase.name.lower()].add(now_ms - fleet.age_as_of(slot))
+                self._of_phase[phase].add(now_ms - fleet.age_as_of(slot))
         self._from = (self._from + _SAMPLES_MAX) % max(slots, 1) if slots > _SAMPLES_MAX else 0
 
 
