@@ -32,7 +32,7 @@ def plot(title: str, unit: str, counts: Sequence[int], lines: Mapping[str, Seque
     for step in range(5):
         value = highest * step / 4
         height = y_of(value)
-        parts.append(f'<line x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{height:.1f}" y2="{height:.1f}" stroke="#d0d7de"/>')
+        parts.append(f'<path d="M{_LEFT},{height:.1f} H{_WIDTH - _RIGHT}" stroke="#d0d7de"/>')
         parts.append(f'<text x="{_LEFT - 6}" y="{height + 4:.1f}" text-anchor="end">{value:g}</text>')
     parts += [f'<text x="{x_of(count):.1f}" y="{_HEIGHT - _BOTTOM + 18}" text-anchor="middle">{count:,}</text>'
               for count in counts]

@@ -258,7 +258,8 @@ def robot_row(fleet: Fleet, slot: int, state: AccountState) -> dict[str, Any]:
     certainty = fleet.certainty(slot)
     return {
         "id": fleet.ids[slot], "account": state.account.id, "symbol": fleet.symbols[slot],
-        "phase": 0 if certainty is Certainty.UNKNOWN else fleet.phase[slot], "priority": fleet.priority_of.get(slot, 1.0),
+        "phase": 0 if certainty is Certainty.UNKNOWN else fleet.phase[slot],
+        "priority": fleet.priority_of.get(slot, 1.0),
         "enabled": fleet.stopped.get(slot) != "disabled", "order_prefix": fleet.prefix_of.get(slot, ""),
         "holding_ms": intervals.holding_ms if intervals else None,
         "working_ms": intervals.working_ms if intervals else None,
