@@ -65,7 +65,7 @@ class Granter:
                 return
             ready = [route for route in open_routes if route.ready.live]
             if self._urgent_in_a_row >= _URGENT_IN_A_ROW and ready:
-                self._serve_scheduled(_longest_waiting(ready), now_ms, borrowing=True)
+                self._serve_scheduled(_longest_waiting(ready, now_ms), now_ms, borrowing=True)
                 continue
             route = min(lanes, key=lambda lane: lane.urgent.next_due_at_ms() or 0)
             since_ms = route.urgent.next_due_at_ms() or 0
@@ -77,7 +77,7 @@ class Granter:
         """Serve ready accounts, the route whose head has waited longest first, until nothing can be granted."""
         routes = [route for route in self._core.fleet.routes.values() if route.ready.live]
         while routes and self.scheduled_blocked_ms <= now_ms:
-            route = _longest_waiting(routes)
+            route = _longest_waiting(routes, now_ms)
             if route.scheduled_blocked_ms > now_ms or not self._serve_scheduled(route, now_ms):
                 routes.remove(route)
         for route in self._core.fleet.routes.values():
@@ -242,10 +242,16 @@ class Granter:
             route.ready.put(state.index, key_ms)
 
 
-def _longest_waiting(routes: Sequence[Route]) -> Route:
-    """Of routes with ready accounts, the one whose head has waited longest."""
-    return routes[0] if len(routes) == 1 else min(
-        routes, key=lambda route: route.stretch.real_ms(route.ready.next_due_at_ms() or 0))
+def _longest_waiting(routes: Sequence[Route], now_ms: int) -> Route:
+    """Of routes with ready accounts, the one to be served first.
+
+    The heads of all routes that cannot keep up lie equally far back, since their times stand still together. So it is
+    the wait times how far the route's intervals are stretched: what the routes share then stretches all alike.
+    """
+    if len(routes) == 1:
+        return routes[0]
+    return max(routes, key=lambda route: (
+        now_ms - route.stretch.real_ms(route.ready.next_due_at_ms() or 0) + 1) * route.stretch.ratio)
 
 
 def _by_age(since_ms: dict[str, int]) -> tuple[str, ...]:

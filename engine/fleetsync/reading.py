@@ -38,15 +38,13 @@ class Reader:
         if call.surface not in LISTS and call.surface is not Surface.FILLS:
             return
         if not answer.complete:
-            pages = state.pages.get(call.surface, 1)
-            state.own("pages")[call.surface] = min(pages * 2, _PAGES_MAX)
-            if pages >= _PAGES_MAX:
-                text = f"account {state.account.id}: {call.surface} is longer than {_PAGES_MAX} pages and stays partial"
-                self._core.journal.notice("warning", f"pages:{state.account.id}:{call.surface}", text)
+            self._ask_for_more(state, call)
             return
+        if state.pages:
+            self._ask_for_less(state, answer)
         if call.surface is Surface.FILLS:
-            state.own("pages").pop(Surface.FILLS, None)  # each question has a length of its own
-        elif call.surface is Surface.POSITIONS:
+            return
+        if call.surface is Surface.POSITIONS:
             state.positions_key_ms = max(state.positions_key_ms, sync.key_ms)
             state.positions_as_of_ms = max(state.positions_as_of_ms, as_of_ms)
         elif not call.symbol:
@@ -60,6 +58,35 @@ class Reader:
                     fleet.orders_key_ms[slot], fleet.orders_as_of_ms[slot] = sync.key_ms, as_of_ms
                 else:
                     fleet.conditional_read[slot] = sync.key_ms, as_of_ms
+
+    def _ask_for_more(self, state: AccountState, call: Call) -> None:
+        """A list was cut short: read more pages the next time, as many as the quotas can ever hold at once."""
+        tariff, surface = state.route.tariff, call.surface
+        weights = dict(tariff.cost(Call(surface)).weights) if surface.value in tariff.costs else {}
+        most = [_PAGES_MAX, self._core.settings.calls_per_minute // 2]
+        most += [quota.limit // 2 // weights[quota.name] for quota in tariff.quotas if weights.get(quota.name)]
+        pages, pages_max = state.pages.get(surface, 1), max(min(most), 1)
+        state.own("pages")[surface] = min(pages * 2, pages_max)
+        if pages >= pages_max:
+            text = f"account {state.account.id}: {surface} is longer than {pages_max} pages and stays partial"
+            self._core.journal.notice("warning", f"pages:{state.account.id}:{surface}", text)
+
+    def _ask_for_less(self, state: AccountState, answer: Answer) -> None:
+        """A list was read to its end: ask for no more pages than it has. Fills are of another length each time."""
+        surface = answer.call.surface
+        page_rows = state.route.tariff.page_rows.get(surface)
+        needed = 1
+        if page_rows and surface is not Surface.FILLS:
+            if answer.rows is None:
+                return
+            needed = len(answer.rows) // page_rows + 1
+        pages = state.own("pages")
+        if needed > 1:
+            pages[surface] = min(needed, pages.get(surface, 1))
+        else:
+            pages.pop(surface, None)
+            self._core.journal.over(f"pages:{state.account.id}:{surface}")
+        state.pages = pages or NOTHING
 
     def collect(self, state: AccountState, answer: Answer, sights: dict[str, list[Sight]]) -> None:
         """Sort an answer's rows by the books they speak of; a list also speaks of every book it leaves out."""
