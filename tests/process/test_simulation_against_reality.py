@@ -12,7 +12,8 @@ from fleetsync_adapters.budget_bench.replaying import replay
 from fleetsync_adapters.demo import DemoSize
 from fleetsync_adapters.tariffs import load_tariff
 
-pytestmark = pytest.mark.process
+# Soak: real minutes on a machine with nothing else to do; other load shows up in the real figures as an error of ours.
+pytestmark = [pytest.mark.process, pytest.mark.soak]
 
 
 def table(found: Comparison) -> str:
