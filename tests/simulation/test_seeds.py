@@ -1,0 +1,38 @@
+"""A few hundred seeds: fleets, quotas, latencies and faults drawn by chance, every promise checked at every step."""
+
+import os
+
+from fleetsync_adapters.simulation.runner import Summary, simulate
+from fleetsync_adapters.simulation.shrink import story
+
+FAULTY_SEEDS = 220
+CONTROLLED_SEEDS = 40
+
+
+def _summary(seeds: int, first_seed: int, *, control: bool) -> Summary:
+    summary = Summary()
+    for verdict in simulate(seeds, first_seed, jobs=min(os.cpu_count() or 1, 2), control=control):
+        summary.add(verdict)
+    return summary
+
+
+def _told(summary: Summary) -> str:
+    """What broke, and the end of the first failing story."""
+    lines = [f"seed {verdict.options.seed}: {verdict.error or verdict.breaches[0]}" for verdict in summary.failed]
+    if summary.failed:
+        lines += story(summary.failed[0].options, lines_max=40)
+    return "\n".join(lines)
+
+
+def test_every_promise_is_kept_whatever_goes_wrong() -> None:
+    summary = _summary(FAULTY_SEEDS, 0, control=False)
+    assert not summary.failed, _told(summary)
+    assert summary.trials == FAULTY_SEEDS
+    assert summary.lives > FAULTY_SEEDS, "engines are killed"
+    assert summary.strikes > 10 * FAULTY_SEEDS, "faults strike"
+
+
+def test_without_faults_every_promise_is_kept_and_nobody_is_late() -> None:
+    summary = _summary(CONTROLLED_SEEDS, 10_000, control=True)
+    assert not summary.failed, _told(summary)
+    assert summary.trials == 2 * CONTROLLED_SEEDS
