@@ -168,6 +168,8 @@ class Granter:
 
     def _cut(self, state: AccountState, calls: tuple[Call, ...]) -> tuple[tuple[Call, ...], tuple[Call, ...]]:
         """What one grant holds of a plan, and the rest; what was left over the last time comes first."""
+        if state.route.circuit.opened_at_ms or state.failures > 1:
+            return calls[:1], calls[1:]  # one tells whether it answers again
         if state.left_over:
             ranks = {(call.surface, call.symbol, call.order_id): rank for rank, call in enumerate(state.left_over)}
             last = len(ranks)
