@@ -126,12 +126,21 @@ def converge(world: "World", left: Callable[[], list[str]]) -> tuple[int, list[s
     found = ["nothing was compared"]
     while world.now_ms < end_ms:
         world.run(world.now_ms + SECOND_MS)
+        _resume_stopped(world)
         found = differences(world)
         if not found and world.life is not None and not world.life.committing:
             found = store_differences(world) or left()
             if not found:
                 break
     return world.now_ms - began_at_ms, found
+
+
+def _resume_stopped(world: "World") -> None:
+    """Keys are good again: who was refused on the way there is resumed, as an operator would."""
+    if world.life is not None:
+        for account, state in list(world.life.core.fleet.account_by_id.items()):
+            if state.stopped:
+                world.resume_account(world.accounts[account])
 
 
 def _row(row: Position | Order | None) -> str:

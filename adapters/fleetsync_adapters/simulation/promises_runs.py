@@ -118,8 +118,8 @@ class NobodyForgotten(Promise):
 
     def _look_at_age(self, slot: int, state: AccountState, life: Life, at_ms: int) -> None:
         core, settings = life.core, self.world.settings
-        if not core.timing.ceilings_held.get(state.route.name, True):
-            return  # said loudly by the engine: the budget cannot hold them
+        if core.timing.overload.get(state.route.name, 0.0) > 1:
+            return  # said loudly by the engine: the budget cannot hold the ceilings
         adaptive = settings.mode == "adaptive"
         longest_ms = settings.flat_ceiling_ms if adaptive else max(settings.flat_ms, settings.holding_ms)
         slipped = max(state.route.stretch.ratio, 1.0) if core.fleet.priority_of else 1.0  # a weighed interval has it
@@ -203,7 +203,8 @@ class StretchIsUsed(Promise):
         """Nothing has slipped."""
         super().__init__()
         self.strict_from_ms: int | None = None
-        self._marks: dict[str, tuple[int, int, dict[str, int]]] = {}  # route -> (since, slip, granted by ledger)
+        self._marks: dict[str, tuple[int, int, dict[str, tuple[int, int]]]] = {}
+        # by route: (since, slip, (granted, limit) by ledger)
 
     def second(self, at_ms: int, world: World) -> None:
         """Once a minute, look at every route."""
@@ -217,12 +218,16 @@ class StretchIsUsed(Promise):
                 continue
             keys = life.core.tolls.egress_keys(route)
             ledgers = [life.core.budget.operator, *(one for one in life.core.budget.ledgers() if one.key in keys)]
-            self._marks[route.name] = at_ms, route.stretch.slip_ms, {one.key: one.granted for one in ledgers}
+            self._marks[route.name] = at_ms, route.stretch.slip_ms, {
+                one.key: (one.granted, one.limit) for one in ledgers}
             if mark is None:
                 continue
             slipped = (route.stretch.slip_ms - mark[1]) / (at_ms - mark[0])
-            used = max((one.granted - mark[2].get(one.key, 0)) * one.window_ms / one.limit / (at_ms - mark[0])
-                       for one in ledgers)
+            used = 0.0
+            for one in ledgers:
+                before, limit = mark[2].get(one.key, (0, one.limit))
+                minutes = (at_ms - mark[0]) / one.window_ms
+                used = max(used, (one.granted - before) / min(limit, one.limit) / minutes)
             if slipped > _SLIPS_UNNOTICED and used < _USED_UP:
                 self.broken(f"{route.name}: time stood still for {slipped:.0%} of a minute, "
                             f"in which {used:.0%} of the scarcest quota was used")

@@ -1,6 +1,6 @@
 """One trial of one seed: safety under faults, then liveness without, and the same workload undisturbed as control."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from fleetsync.units import MINUTE_MS
@@ -43,16 +43,21 @@ class Verdict:
         return not self.breaches and not self.error
 
 
-def promises_for(world_less: Sequence[type[Promise]] = PROMISES) -> list[Promise]:
-    """A checker for each promise."""
-    return [make() for make in world_less]
+def attempt(options: Options, observers: Sequence[Observer] = (),
+            script: Callable[[World], None] | None = None) -> Verdict:
+    """Run one trial; what it finds is in the verdict, an exception of the engine too.
 
-
-def attempt(options: Options, observers: Sequence[Observer] = ()) -> Verdict:
-    """Run one trial; what it finds is in the verdict, an exception of the engine too."""
+    Args:
+        options: what is simulated.
+        observers: who else looks on.
+        script: is handed the world before it starts, to plan things that no seed draws.
+    """
     verdict = Verdict(options)
-    history, promises, convergence = History(), promises_for(), Convergence()
+    promises: list[Promise] = [make() for make in PROMISES]
+    history, convergence = History(), Convergence()
     world = World(build(options), [*promises, history, _Counter(verdict), *observers])
+    if script is not None:
+        script(world)
     for promise in (*promises, convergence):
         promise.bind(world)
         if not world.chaos and isinstance(promise, NobodyForgotten | FairTurns | StretchIsUsed):
