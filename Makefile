@@ -33,6 +33,7 @@ bench: install ## Measure: parts, the whole, growth and freshness, into bench/re
 	$(BIN)/python -m bench.growth
 	$(BIN)/python -m bench.bench_freshness
 	$(BIN)/python -m bench.bench_system
+	$(BIN)/python -m bench.table
 
 simulate: install ## Run thousands of simulated fleets with faults (SEEDS=2000)
 	$(BIN)/fleetsync simulate --seeds $(SEEDS)

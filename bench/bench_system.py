@@ -60,16 +60,20 @@ class TimedCore:
     """What the core takes of the parent's loop: its verbs, wrapped once a turn, since asking for the time costs too."""
 
     def __init__(self, engine: Engine) -> None:
-        self.spent_s = 0.0
+        self.spent_s = self.rows_s = 0.0
         core: Any = engine.core
         loop: Any = engine._loop  # to tell the core's share from the loop's own
-        core.tick, loop.receive = self._timed(core.tick), self._timed(loop.receive)
+        ages: Any = engine.ages
+        core.tick, loop.receive = self._timed(core.tick, "spent_s"), self._timed(loop.receive, "spent_s")
+        core.take_batch, core.housekeep = self._timed(core.take_batch, "rows_s"), self._timed(core.housekeep, "rows_s")
+        ages.sample = self._timed(ages.sample, "rows_s")
 
-    def _timed(self, verb: Callable[..., None]) -> Callable[..., None]:
-        def run(*arguments: Any) -> None:
+    def _timed(self, verb: Callable[..., Any], sum_name: str) -> Callable[..., Any]:
+        def run(*arguments: Any) -> Any:
             begun_s = time.thread_time()
-            verb(*arguments)
-            self.spent_s += time.thread_time() - begun_s
+            result = verb(*arguments)
+            setattr(self, sum_name, getattr(self, sum_name) + time.thread_time() - begun_s)
+            return result
 
         return run
 
@@ -116,13 +120,14 @@ async def fleetsync_run(plan: Plan, figures: Figures, others: set[int], *, limit
         await warm_up(engine, plan, limited=limited)
         pids = {"parent": [os.getpid()], "workers": [row["pid"] for row in engine.status().crew],
                 "exchange": [paper.pid for paper in papers.values()]}
-        watch, lag, before = Watch(pids), Lag(), (engine.core.journal.syncs, core.spent_s, store.spent_s)
+        watch, lag, before = Watch(pids), Lag(), (engine.core.journal.syncs, core.spent_s, store.spent_s, core.rows_s)
         sampled = engine.ages.urgent.count
         await events(engine, robots, plan.seconds, 1 if limited else _EVENTS_A_SECOND)
         used_s, span_s = watch.used_s(), watch.span_s()
         syncs = engine.core.journal.syncs - before[0]
-        note_run(figures, name, syncs, span_s, used_s, core.spent_s - before[1], store.spent_s - before[2],
-                 limited=limited)
+        parent_s = {"core": core.spent_s - before[1], "writing to the store": store.spent_s - before[2],
+                    "rows and ages": core.rows_s - before[3]}
+        note_run(figures, name, syncs, span_s, used_s, parent_s, limited=limited)
         note_latency(figures, name, engine, lag, sampled)
         for part, mib in watch.memory_mib().items():
             figures.add("system", f"{name}: memory, {part}", mib, "MiB")
@@ -147,8 +152,8 @@ async def events(engine: Engine, robots: list[Robot], seconds: int, a_second: in
         await asyncio.sleep(1 / a_second)
 
 
-def note_run(figures: Figures, name: str, syncs: int, span_s: float, used_s: dict[str, float], core_s: float,
-             store_s: float, *, limited: bool) -> None:
+def note_run(figures: Figures, name: str, syncs: int, span_s: float, used_s: dict[str, float],
+             parent_s: dict[str, float], *, limited: bool) -> None:
     """Throughput and processor time."""
     add = figures.add
     add("system", f"{name}: syncs a second", syncs / span_s, "/s")
@@ -156,11 +161,12 @@ def note_run(figures: Figures, name: str, syncs: int, span_s: float, used_s: dic
     if limited:
         return
     add("system", f"{name}: robots brought up to date a second", 10 * syncs / span_s, "/s")
-    rest_s = used_s["parent"] - core_s - store_s
-    for part, spent_s in (("parent, core", core_s), ("parent, store", store_s), ("parent, wire and loop", rest_s),
-                          ("workers", used_s["workers"]), ("exchange (not ours)", used_s["exchange"])):
-        add("system", f"{name}: CPU a sync, {part}", spent_s / max(syncs, 1) * 1e6, "us",
-            20 if part == "parent, wire and loop" else None)
+    parent_s["wire and loop"] = used_s["parent"] - sum(parent_s.values())
+    for part, spent_s in parent_s.items():
+        add("system", f"{name}: CPU a sync, parent, {part}", spent_s / max(syncs, 1) * 1e6, "us",
+            20 if part == "wire and loop" else None)
+    for part in ("workers", "exchange"):
+        add("system", f"{name}: CPU a sync, {part}", used_s[part] / max(syncs, 1) * 1e6, "us")
 
 
 def note_latency(figures: Figures, name: str, engine: Engine, lag: Lag, sampled: int) -> None:

@@ -39,26 +39,28 @@ class ChangingExchange:
         self._rows = [Position(f"C{number}/USDT:USDT", "long", "1", "100", START_MS) for number in range(len(rates))]
         self._told: dict[tuple[int, Call], Rows] = {}
         self._read_ms = array("q", [0]) * len(rates)
-        self._unseen = self._expected = 0.0
+        self._squares, self._spans = array("d", [0.0]) * len(rates), array("d", [0.0]) * len(rates)
         self._counted_from_ms = 1 << 62
         self.calls = 0
 
     def count_from(self, at_ms: int) -> None:
-        """Judge what is read from now on."""
+        """Judge what is read from now on: whole spans between two readings, none that was cut at either end."""
         self._counted_from_ms, self.calls = at_ms, 0
-        self._unseen = self._expected = 0.0
-        self._read_ms = array("q", [max(read_ms, at_ms) for read_ms in self._read_ms])
+        self._read_ms = array("q", [0]) * len(self._rates)
 
     def mean_unseen_ms(self, until_ms: int) -> float:
-        """The mean time that a change went unseen; what was not read again by the end counts as if read then."""
-        for number in range(len(self._rates)):
-            self._saw(number, until_ms)
-        return self._unseen / self._expected
+        """The mean time that a change went unseen, over all changes: each robot's own mean, weighed by its rate."""
+        unseen = 0.0
+        for rate, squares, spans, read_ms in zip(self._rates, self._squares, self._spans, self._read_ms, strict=True):
+            never = until_ms - max(read_ms, self._counted_from_ms)  # read once or not at all: at least this long
+            unseen += rate * (squares / spans if spans else never) / 2
+        return unseen / sum(self._rates)
 
     def _saw(self, number: int, at_ms: int) -> None:
-        span_ms = at_ms - self._read_ms[number]
-        self._unseen += self._rates[number] * span_ms * span_ms / 2
-        self._expected += self._rates[number] * span_ms
+        if self._read_ms[number]:
+            span_ms = at_ms - self._read_ms[number]
+            self._squares[number] += span_ms * span_ms
+            self._spans[number] += span_ms
         self._read_ms[number] = at_ms
 
     def __call__(self, job: Dispatch, now_ms: int) -> SyncDone:
