@@ -6,7 +6,7 @@ exchange shows it or `settle_ms` is over: then the change `event_unseen` says so
 """
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from fleetsync.book import Announcement, Book, Finding
@@ -46,7 +46,10 @@ class Event:
 
     def plain(self) -> dict[str, Any]:
         """As the store keeps it."""
-        return {key: value for key, value in asdict(self).items() if key not in {"slot", "tries"}}
+        return {name: getattr(self, name) for name in _KEPT}
+
+
+_KEPT = tuple(field.name for field in fields(Event) if field.name not in {"slot", "tries"})
 
 
 @dataclass(frozen=True, slots=True)
