@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 from bench.figures import Figures, Round, compared
-from bench.lab import PLENTY, START_MS, Lab, QuietExchange, accounts_of, holding, robots_of, settled, unlimited
+from bench.growth import measured
+from bench.lab import PLENTY, START_MS, Lab, QuietExchange, accounts_of, holding, robots_of, unlimited
 from bench.rivals import apscheduler_3, bare_heap
 
 from fleetsync.config import Settings
@@ -51,9 +52,7 @@ def steps(lab: Lab, span_ms: int) -> Round:
     (1_000, 1, None), (10_000, 1, None), (100_000, 1, 8.0), (100_000, 10, 3.0), (1_000_000, 10, None)])
 def bench_core_step(benchmark: Any, figures: Figures, robots: int, per_account: int, target: float | None) -> None:
     """A step a sync and a robot, against the floor of a bare heap and against APScheduler."""
-    accounts = accounts_of(robots // per_account)
-    users = robots_of(robots, accounts)
-    made, grown = settled(lambda: warmed(Lab(accounts, users, _SETTINGS, unlimited(), spread_ms=30_000)))
+    made = fleet(robots, per_account)
     rivals: dict[str, Round] = {"floor": bare_heap(robots, _STEPS)}
     if (robots, per_account) == (100_000, 1) and (jobs := apscheduler_3(robots, 500)):
         rivals["apscheduler3"] = jobs
@@ -68,7 +67,8 @@ def bench_core_step(benchmark: Any, figures: Figures, robots: int, per_account: 
         figures.add("core", f"{name}: throughput / APScheduler 3", cost["apscheduler3"] / cost["ours"], "x", 8,
                     at_least=True)
     if robots == 100_000:
-        figures.add("core", f"{name}: memory a robot, beyond the user's own objects", grown / robots, "bytes", 400)
+        memory = measured(robots, per_account)["robot_bytes"]
+        figures.add("core", f"{name}: memory a robot, beyond the user's own objects", memory, "bytes", 400)
 
 
 def bench_a_million_against_a_hundred_thousand(benchmark: Any, figures: Figures) -> None:

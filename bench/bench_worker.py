@@ -6,6 +6,7 @@ import hashlib
 import hmac
 import statistics
 import time
+import tracemalloc
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from decimal import Decimal
@@ -15,7 +16,6 @@ from urllib.parse import urlencode
 import aiohttp
 import orjson
 from bench.figures import Figures, compared
-from bench.lab import resident_kib
 from bench.plain_ccxt import client
 
 from fleetsync.clock import SystemClock
@@ -165,11 +165,11 @@ def bench_memory_an_account(benchmark: Any, figures: Figures) -> None:
             runner.run(read(some))
 
         introduce(accounts[:200])  # connections, caches: what does not grow with accounts
-        gc.collect()
-        before_kib = resident_kib()
+        tracemalloc.start()
         benchmark.pedantic(introduce, args=(accounts[200:],), rounds=1, iterations=1)
         gc.collect()
-        kib = (resident_kib() - before_kib) / (count - 200)
+        kib = tracemalloc.get_traced_memory()[0] / 1024 / (count - 200)
+        tracemalloc.stop()
         runner.run(bench.worker.drain(0))
     figures.add("worker", "memory an account in a worker", kib, "KiB", 16)
 

@@ -25,9 +25,16 @@ _SYNCS = 10_000  # measured at each size
 _TURN = 8  # syncs in a turn of the loop, at every size: as under load
 
 
-def measure(count: int) -> dict[str, Any]:
+def measured(count: int, per_account: int = _PER_ACCOUNT) -> dict[str, Any]:
+    """One size, in a process of its own: memory that another measurement has freed would hide what this one takes."""
+    command = [sys.executable, "-m", "bench.growth", "--measure", str(count), "--per-account", str(per_account)]
+    found: dict[str, Any] = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    return found
+
+
+def measure(count: int, per_account: int) -> dict[str, Any]:
     """One size, in this process."""
-    accounts = accounts_of(max(count // _PER_ACCOUNT, 1))
+    accounts = accounts_of(max(count // per_account, 1))
     robots = robots_of(count, accounts)
     interval_ms = 30_000
     settings = Settings(calls_per_minute=PLENTY, workers=1, in_flight_per_worker=PLENTY, flat_ms=interval_ms,
@@ -71,16 +78,15 @@ def main() -> None:
     """Run it."""
     parser = argparse.ArgumentParser(description="Cost, memory and urgent latency against the number of robots.")
     parser.add_argument("--measure", type=int, help="measure one size in this process and print it as JSON")
+    parser.add_argument("--per-account", type=int, default=_PER_ACCOUNT)
     parser.add_argument("--counts", default=",".join(map(str, _COUNTS)))
     chosen = parser.parse_args()
     if chosen.measure:
-        print(json.dumps(measure(chosen.measure)))
+        print(json.dumps(measure(chosen.measure, chosen.per_account)))
         return
     rows = []
     for count in map(int, chosen.counts.split(",")):
-        ended = subprocess.run([sys.executable, "-m", "bench.growth", "--measure", str(count)], check=True,
-                               capture_output=True, text=True)
-        rows.append(json.loads(ended.stdout))
+        rows.append(measured(count))
         print("  ".join(f"{name} {value:,.4g}" for name, value in rows[-1].items()), flush=True)
     write_json("growth.json", {"rows": rows})
     counts = [row["robots"] for row in rows]
