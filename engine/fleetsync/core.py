@@ -109,6 +109,8 @@ class Core:
         self.roster.fresh[state.index] = state
         if robot.enabled and not state.stopped:
             route = state.route
+            if state.positions_as_of_ms:
+                self.settlement.joined(slot, state, now_ms)
             route.robots.put(slot, route.stretch.now_ms(now_ms if first_at_ms is None else first_at_ms))
 
     def remove_robot(self, robot_id: str) -> None:

@@ -127,6 +127,7 @@ class Fleet:
         self.prefix_of: dict[int, str] = {}
         self.rate_of: dict[int, float] = {}  # unannounced changes a ms, of robots that state it
         self.conditional_read: dict[int, tuple[int, int]] = {}  # (key, as_of) of the last list of one symbol
+        self.unread: dict[int, int] = {}  # robots that joined an account which was read without them; read since when
         self.stopped: dict[int, str] = {}  # robots that are stopped or disabled, and why
         self.accounts: list[AccountState | None] = []
         self.account_by_id: dict[str, AccountState] = {}
@@ -222,7 +223,7 @@ class Fleet:
             state.route.due -= 1
         state.route.robots.remove(slot)
         for table in (self.intervals_of, self.priority_of, self.prefix_of, self.rate_of, self.conditional_read,
-                      self.stopped):
+                      self.unread, self.stopped):
             table.pop(slot, None)
         del self.slot_of[self.ids[slot]]
         self.account_of[slot] = None

@@ -168,12 +168,13 @@ class Granter:
 
     def _cut(self, state: AccountState, calls: tuple[Call, ...]) -> tuple[tuple[Call, ...], tuple[Call, ...]]:
         """What one grant holds of a plan, and the rest; what was left over the last time comes first."""
-        if state.route.circuit.opened_at_ms or state.failures > 1:
-            return calls[:1], calls[1:]  # one tells whether it answers again
         if state.left_over:
             ranks = {(call.surface, call.symbol, call.order_id): rank for rank, call in enumerate(state.left_over)}
             last = len(ranks)
             calls = tuple(sorted(calls, key=lambda call: ranks.get((call.surface, call.symbol, call.order_id), last)))
+        if state.route.circuit.opened_at_ms or state.failures > 1:  # one tells whether it answers again:
+            calls = tuple(sorted(calls, key=lambda call: call.surface is not Surface.TIME))  # the clock's, if refused
+            return calls[:1], calls[1:]
         calls_max = dispatch_calls_max(self._core.settings.calls_per_minute)
         taken = cut(calls, state.route.tariff, calls_max, state.route.weights_max)
         return calls[:taken], calls[taken:]

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from fleetsync.core import Core
 
 _PLACE_KEPT_MS = 500  # whom one grant could not serve whole keeps its place this far back, behind who waits longer
+_NOT_YET = 1 << 60  # an instant that no reading reaches: the account is being read as it was before
 
 
 class Settlement:
@@ -99,6 +100,10 @@ class Settlement:
             return  # nobody on it is served, nor known, until somebody resumes it
         stretched_ms = state.route.stretch.now_ms(now_ms)
         core.timing.draw_jitter(state, core.rng)
+        if core.fleet.unread:
+            for slot, since_ms in list(core.fleet.unread.items()):
+                if since_ms == _NOT_YET and core.fleet.account_of[slot] is state:
+                    self.joined(slot, state, now_ms)
         self._look_at(state, touched, now_ms)
         ours = [slot for slot in sync.slots if account_of[slot] is state]
         state.waiting = [*state.waiting, *ours] if state.waiting else ours
@@ -170,12 +175,22 @@ class Settlement:
                         state.own("urgent")[slot] = now_ms
                 self.next_step(state, now_ms)
 
+    def joined(self, slot: int, state: AccountState, now_ms: int) -> None:
+        """A robot joined an account whose rows were read, and left, without it: only a new reading with rows tells."""
+        fleet = self._core.fleet
+        fleet.unread[slot] = _NOT_YET if state.busy else now_ms
+        if not state.busy:
+            state.wants_rows |= {(surface, name) for surface in LISTS for name in ("", fleet.symbols[slot])}
+            self._core.expedite(slot, now_ms)
+
     def refresh_phase(self, slot: int, state: AccountState) -> None:
         """Derive a robot's phase from what is known; a phase that changes is re-keyed by the caller."""
         fleet = self._core.fleet
         book = state.books.get(fleet.symbols[slot])
-        if not state.positions_as_of_ms or (not fleet.orders_as_of(state, slot)
-                                            and Surface.ORDERS in state.route.tariff.surfaces):
+        if slot in fleet.unread and state.positions_as_of_ms >= fleet.unread[slot]:
+            del fleet.unread[slot]
+        wants_orders = Surface.ORDERS in state.route.tariff.surfaces and not fleet.orders_as_of(state, slot)
+        if slot in fleet.unread or not state.positions_as_of_ms or wants_orders:
             phase = Phase.UNKNOWN
         elif book is not None and book.positions:
             phase = Phase.HOLDING

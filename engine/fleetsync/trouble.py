@@ -96,6 +96,7 @@ class Trouble:
         """Serve an account no more until somebody resumes it; its robots become unknown."""
         core = self._core
         state.stopped = state.last_fault = reason
+        state.positions_key_ms = state.orders_key_ms = 0  # when it is resumed, it is read at once
         state.questions = NOTHING
         state.urgent = NOTHING
         state.route.due -= len(state.waiting)

@@ -1,0 +1,63 @@
+"""A robot that joins an account which is being read already."""
+
+import pytest
+from tests.unit.builders import position
+from tests.unit.core_world import World, settled
+
+from fleetsync.messages import Answer
+from fleetsync.model import Certainty, Fault, Phase, Surface
+
+
+def _phase(world: World, robot: str) -> Phase:
+    return world.core.fleet.phase_seen(world.core.fleet.slot(robot))
+
+
+@pytest.mark.parametrize("wait_ms", [3_000, 3_000 + 40], ids=["between two readings", "at another moment"])
+def test_a_robot_that_joins_is_never_called_flat_by_readings_that_left_its_rows_out(wait_ms: int) -> None:
+    """The account's list was read, and the row of a symbol without a robot was nobody's: it must be read anew."""
+    world = World()
+    truth = world.account()
+    truth.positions.append(position(symbol="ETH/USDT:USDT"))
+    world.robot("btc")
+    world.run(wait_ms)
+    world.robot("eth", symbol="ETH/USDT:USDT")
+    seen = set()
+    for _ in range(60):
+        world.run(10)
+        seen.add(_phase(world, "eth"))
+    assert seen <= {Phase.UNKNOWN, Phase.HOLDING}
+    assert _phase(world, "eth") is Phase.HOLDING  # within the 600 ms, not after an interval
+
+
+def test_a_robot_that_joins_stays_unknown_while_the_exchange_cannot_be_read() -> None:
+    world = World()
+    truth = world.account()
+    truth.positions.append(position(symbol="ETH/USDT:USDT"))
+    world.robot("btc")
+    world.run(3_000)
+    world.answer = lambda _, call, at_ms: Answer(call, at_ms, fault=Fault.NETWORK)
+    world.robot("eth", symbol="ETH/USDT:USDT")
+    world.run(20_000)
+    slot = world.core.fleet.slot("eth")
+    assert _phase(world, "eth") is Phase.UNKNOWN
+    assert world.core.fleet.certainty(slot) is Certainty.UNKNOWN
+    world.answer = lambda *_: None
+    world.run(90_000)
+    assert _phase(world, "eth") is Phase.HOLDING
+
+
+def test_a_robot_that_joins_during_a_sync_is_read_by_one_of_its_own() -> None:
+    world = World()
+    truth = world.account()
+    truth.positions.append(position(symbol="ETH/USDT:USDT"))
+    world.robot("btc")
+    world.run(3_000)
+    world.event("btc")
+    world.run(10)  # on its way
+    assert world.core.in_flight
+    world.robot("eth", symbol="ETH/USDT:USDT")
+    world.run(600)
+    assert _phase(world, "eth") is Phase.HOLDING
+    calls = [call for sent in world.sent for call in sent.dispatch.calls if call.surface is Surface.ORDERS]
+    assert any(call.symbol == "ETH/USDT:USDT" for call in calls)
+    settled(world)
