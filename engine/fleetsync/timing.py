@@ -101,6 +101,13 @@ class Timing:
         """A new draw for the account's next round: one for all its robots, so that they stay together."""
         state.shortening = 1 - jittered_ms(1_000_000, self._fleet.settings.jitter, rng) / 1_000_000
 
+    def after_readings(self, slot: int, now_ms: int) -> int:
+        """Now, or a millisecond later where a reading that left before now may carry this very instant."""
+        fleet = self._fleet
+        state = fleet.state_of(slot)
+        latest_ms = max(state.positions_as_of_ms, fleet.orders_as_of(state, slot), fleet.conditional_as_of(state, slot))
+        return now_ms + 1 if state.busy or latest_ms >= now_ms else now_ms
+
     # -- the adaptive law
 
     def _adaptive_ms(self, phase: int, state: AccountState) -> int:
