@@ -63,7 +63,7 @@ class Core:
         self.settlement = Settlement(self)
         self.granter = Granter(self)
         self.commands: list[tuple[int, ToWorker]] = []
-        self._given_up: dict[int, int] = {}  # syncs whose report may still come -> calls granted
+        self._given_up: dict[int, Sync] = {}  # those whose report may still come
         self._heartbeat_slot = 0
 
     # -- the fleet changes
@@ -203,12 +203,18 @@ class Core:
         self.journal.count_requests(done.requests)
         sync = self.in_flight.pop(done.sync_id, None)
         if sync is None:
-            # It was given up before: its answers are too late to prove anything, but its calls are certain now.
-            self.journal.uncertain_calls -= self._given_up.pop(done.sync_id, 0)
+            self._done_late(done, now_ms)
             return
         self.roster.finished(sync.worker, urgent=sync.urgent)
         sync.route.circuit.ended(now_ms)
         self.settlement.settle(sync, done, now_ms)
+
+    def _done_late(self, done: SyncDone, now_ms: int) -> None:
+        """A sync that was given up: too late to prove anything, but its calls are certain now, and a ban is a ban."""
+        sync = self._given_up.pop(done.sync_id, None)
+        if sync is not None:
+            self.journal.uncertain_calls -= sum(call.pages for call in sync.calls)
+            self.settlement.trouble.banned_lately(sync, done.answers, now_ms)
 
     def _worker_up(self, message: WorkerUp) -> None:
         self.roster.came_up(message.worker, message.pid)
@@ -231,7 +237,7 @@ class Core:
         calls = sum(call.pages for call in sync.calls)
         self.journal.uncertain_calls += calls
         if self.roster.up(sync.worker):  # it may still report
-            self._given_up[sync.id] = calls
+            self._given_up[sync.id] = sync
             if len(self._given_up) > _GIVEN_UP_KEPT:
                 del self._given_up[next(iter(self._given_up))]
         self.settlement.abandon(sync, now_ms)

@@ -141,11 +141,18 @@ class Trouble:
         for name in guarded:
             ledger = core.tolls.ledger(route, name, account, cost.endpoint, answer.call.symbol, now_ms)
             ledger.freeze(until_ms)
-            core.journal.froze(ledger.key, until_ms)
+            core.journal.froze(ledger.key, ledger.frozen_until_ms)  # an earlier one may last longer
+            until_ms = max(until_ms, ledger.frozen_until_ms)
         if banned or not guarded:
             route.urgent_blocked_ms = route.scheduled_blocked_ms = until_ms
         core.journal.notice("error" if banned else "warning", f"freeze:{route.name}:{until_ms // MINUTE_MS}",
                             f"{route.name}: {answer.fault}; nothing is sent for {-(-(until_ms - now_ms) // 1000)} s")
+
+    def banned_lately(self, sync: Sync, answers: Sequence[Answer], now_ms: int) -> None:
+        """Answers that come too late for everything else still tell of a ban that may not be over."""
+        for answer in answers:
+            if answer.fault is Fault.BANNED and answer.as_of_ms + (answer.retry_after_ms or _BAN_DEFAULT_MS) > now_ms:
+                self.freeze(sync.route, sync.state.account.id if sync.state is not None else "", answer, now_ms)
 
     def not_opened(self, route: Route, answer: Answer, now_ms: int) -> None:
         """The markets could not be loaded; a ban met there holds for everything behind it, too."""
