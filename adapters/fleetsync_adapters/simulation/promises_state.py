@@ -14,6 +14,7 @@ Key = tuple[str, str, str]
 _STALE_MAX = 1_000  # entries a heap may keep beyond twice its live ones
 _QUESTIONS_A_ROW = 4  # of one order or position ...
 _QUESTIONS_MORE = 16  # ... and some for the clock, and for events that were just served
+_FADING = 0.99  # a second: what a storm of events wanted to know is asked bit by bit
 _LOOK_EVERY_MS = 60_000  # large fleets are looked at once a minute
 _SMALL = 500
 
@@ -110,6 +111,11 @@ class BoundedMemory(Promise):
     name: ClassVar[str] = "bounded_memory"
     sentence: ClassVar[str] = "Memory is bounded by the fleet, its open orders and the events that wait."
 
+    def __init__(self) -> None:
+        """Nothing waits."""
+        super().__init__()
+        self._waited: dict[str, float] = {}  # by account: events that waited, fading
+
     def second(self, at_ms: int, world: World) -> None:
         """Hold sizes against what they may depend on."""
         life = world.life
@@ -128,6 +134,8 @@ class BoundedMemory(Promise):
         for state in fleet.account_by_id.values():
             rows = sum(len(book.orders) + len(book.positions) for book in state.books.values())
             waiting = sum(len(core.inbox.pending.get(slot, ())) for slot in state.slots)
+            waiting = int(max(waiting, self._waited.get(state.account.id, 0.0)))
+            self._waited[state.account.id] = waiting * _FADING
             most = _QUESTIONS_A_ROW * (rows + len(state.books)) + waiting + _QUESTIONS_MORE
             sizes[f"questions of {state.account.id}"] = len(state.questions), most
             sizes[f"waiting robots of {state.account.id}"] = len(state.waiting), len(state.slots)
