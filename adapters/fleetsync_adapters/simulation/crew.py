@@ -306,11 +306,12 @@ class SimCrew:
             how, chaos.spoil_message = chaos.spoil_message, ""
             if how == "lost":
                 return
-            self._world.after(self._rng.randint(1, _LATE_MAX_MS), self._deliver_late, message)
+            self._world.after(self._rng.randint(1, _LATE_MAX_MS), self._deliver_late, (process, message))
             if how == "late":
                 return
         self._world.deliver(message)
 
-    def _deliver_late(self, message: Any) -> None:
-        if not self.ended:
+    def _deliver_late(self, held: tuple[SimWorker, Any]) -> None:
+        process, message = held
+        if not self.ended and self._world.now_ms < process.died_at_ms:
             self._world.deliver(message)
