@@ -22,16 +22,7 @@ from fleetsync.events import Event, Inbox, Waiter
 from fleetsync.fleet import AccountState, Fleet, Route
 from fleetsync.grants import Granter
 from fleetsync.journal import Journal
-from fleetsync.messages import (
-    AddAccount,
-    Call,
-    FromWorker,
-    SymbolsUnknown,
-    SyncDone,
-    ToWorker,
-    WorkerLost,
-    WorkerUp,
-)
+from fleetsync.messages import AddAccount, Call, FromWorker, SymbolsUnknown, SyncDone, ToWorker, WorkerLost, WorkerUp
 from fleetsync.model import Account, Change, Robot, Surface
 from fleetsync.ports import Batch, Loaded
 from fleetsync.settle import Settlement
