@@ -4,7 +4,9 @@ Run as a program (`python -m bench.bench_freshness`); it prints its figures and 
 """
 
 import argparse
+import os
 from collections import defaultdict
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
 from itertools import product
 from random import Random
@@ -92,16 +94,21 @@ def unseen(robots: int, share: float, mode: str, *, given: bool) -> tuple[float,
         exchange.calls / (span_ms * calls_per_minute / MINUTE_MS))
 
 
-def law(figures: Figures, robots: int, share: float) -> None:
-    """Adaptive with rates given and learnt, and the fixed plan, at the same budget."""
-    name = f"{robots:,} robots, {share:.0%} of the demanded budget"
-    ways = (("rates given", "adaptive", True, 1.05), ("rates learnt", "adaptive", False, 1.15),
-            ("fixed intervals", "fixed", False, None))
-    for label, mode, given, target in ways:
-        ratio, used = unseen(robots, share, mode, given=given)
-        figures.add("freshness", f"{name}, {label}: unseen time / least possible", ratio, "x", target)
-        figures.add("freshness", f"{name}, {label}: share of the calls used", used, "")
-        print(figures.rows["freshness"][-2], flush=True)
+_WAYS = (("rates given", "adaptive", True, 1.05), ("rates learnt", "adaptive", False, 1.15),
+         ("fixed intervals", "fixed", False, None))
+
+
+def law(figures: Figures, robots: list[int], shares: list[float]) -> None:
+    """Adaptive with rates given and learnt, and the fixed plan, at the same budget; several at a time."""
+    cells = [(count, share, way) for count in robots for share in shares for way in _WAYS]
+    with ProcessPoolExecutor(len(os.sched_getaffinity(0))) as processes:
+        found = [processes.submit(unseen, count, share, mode, given=given)
+                 for count, share, (_, mode, given, _) in cells]
+        for (count, share, (label, _, _, target)), cell in zip(cells, found, strict=True):
+            ratio, used = cell.result()
+            name = f"{count:,} robots, {share:.0%} of the demanded budget, {label}"
+            print(figures.add("freshness", f"{name}: unseen time / least possible", ratio, "x", target), flush=True)
+            figures.add("freshness", f"{name}: share of the calls used", used, "")
 
 
 # -- the budget to the full
@@ -187,9 +194,8 @@ def main() -> None:
             saturation(figures, exchange, accounts)
     print("\n".join(figures.lines()), flush=True)
     if "law" in chosen.parts:
-        for robots in map(int, chosen.robots.split(",")):
-            for share in map(float, chosen.shares.split(",")):
-                law(figures, robots, share)
+        law(figures, [int(count) for count in chosen.robots.split(",")],
+            [float(share) for share in chosen.shares.split(",")])
     rows = [asdict(row) | {"met": row.met} for bench in figures.rows.values() for row in bench]
     write_json("freshness.json", {"figures": rows})
 
