@@ -68,9 +68,11 @@ def test_a_429_is_obeyed_by_the_whole_fleet_until_its_window_is_over(paper: Pape
         return int(next(row["at_ms"] for row in await paper_rows() if row["status"] == status))
 
     async def calls_after(status: int) -> list[dict[str, int]]:
+        """Those that were granted after it: what is under way already may still arrive."""
         rows = await paper_rows()
-        found = [index for index, row in enumerate(rows) if row["status"] == status]
-        return rows[found[-1] + 1:] if found else []
+        last = max((row["at_ms"] for row in rows if row["status"] == status), default=None)
+        under_way_ms = Settings().grant_valid_ms + Settings().network_jitter_ms
+        return [row for row in rows if last is not None and row["at_ms"] > last + under_way_ms]
 
     async def paper_rows() -> list[dict[str, int]]:
         admin = paper.admin()
