@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from fleetsync.errors import StoreFailed
 from fleetsync.model import Change, Order, Position
-from fleetsync.ports import Batch, Loaded, Store
+from fleetsync.ports import Asking, Batch, Loaded, Store
 from fleetsync_adapters import store_rows
 
 _SYNCS_KEPT = 100_000
@@ -33,6 +33,7 @@ class MemoryStore:
         self._events: dict[int, dict[str, Any]] = {}
         self._freezes: dict[str, int] = {}
         self._syncs: deque[dict[str, Any]] = deque(maxlen=_SYNCS_KEPT)
+        self._asked: dict[Asking, dict[str, Any]] = {}
         self._doubtful_syncs = 0  # applied by a commit that was reported as failed
         self._failures: list[bool] = []  # for each commit that is to fail: whether it is applied all the same
         self._closed = False
@@ -55,6 +56,7 @@ class MemoryStore:
         after._events = dict(self._events)
         after._freezes = dict(self._freezes)
         after._syncs = deque(self._syncs, _SYNCS_KEPT)
+        after._asked = dict(self._asked)
         self._closed = True
         return after
 
@@ -62,6 +64,11 @@ class MemoryStore:
     def syncs(self) -> list[dict[str, Any]]:
         """The youngest sync records, oldest first."""
         return list(self._syncs)
+
+    @property
+    def asked(self) -> dict[Asking, dict[str, Any]]:
+        """What was asked of the engine, the youngest of it."""
+        return dict(self._asked)
 
     @property
     def last_change(self) -> int:
@@ -109,6 +116,9 @@ class MemoryStore:
         self._changes.extend(changes)
         self._committed_at_ms.extend([at_ms] * len(changes))
         self._syncs.extend(sync_rows)
+        self._asked.update(batch.asked)
+        while len(self._asked) > _SYNCS_KEPT:
+            del self._asked[next(iter(self._asked))]
         self._doubtful_syncs = 0
         if applied:
             self._doubtful_syncs = len(batch.syncs)
@@ -144,7 +154,8 @@ class MemoryStore:
             store.commit(Batch(changes=[change for _, change in group]), at_ms)
         held = self.load()
         batch = Batch(robots=dict(held.robots), accounts=dict(held.accounts), positions=dict(held.positions),
-                      orders=dict(held.orders), events=dict(held.events), freezes=dict(held.freezes), syncs=self.syncs)
+                      orders=dict(held.orders), events=dict(held.events), freezes=dict(held.freezes), syncs=self.syncs,
+                      asked=self.asked)
         store.commit(batch, self._committed_at_ms[-1] if self._committed_at_ms else 0)
 
     def prune_syncs(self, before_ms: int) -> None:

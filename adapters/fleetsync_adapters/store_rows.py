@@ -112,6 +112,11 @@ def freeze_row(key: str, until_ms: int) -> tuple[Any, ...]:
     return (clean(key), until_ms)
 
 
+def asked_row(key: tuple[int, str, str], detail: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Something asked of the engine: when, for which robot, what, and the rest of it."""
+    return (*key_row(key), json_text(detail))
+
+
 def key_row(key: Any) -> tuple[Any, ...]:
     """Any key of a batch as the columns of its table's primary key."""
     return _cleaned(key if isinstance(key, tuple) else (key,))

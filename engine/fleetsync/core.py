@@ -10,6 +10,7 @@ the order of the keys, and whoever cannot be granted now does not hold up those 
 """
 
 from collections.abc import Iterable
+from dataclasses import asdict
 from random import Random
 
 from fleetsync.book import Rules
@@ -65,6 +66,7 @@ class Core:
         `recent` are its last changes: what ended in them must not be told again when an old answer or a pending event
         brings it up once more.
         """
+        self.journal.asked(now_ms, "", "start", asdict(self.settings))
         self.journal.restore(loaded, recent)
         self.inbox.restore(loaded.events)
         for key, until_ms in loaded.freezes.items():
@@ -135,6 +137,7 @@ class Core:
         """Change the operator's cap while running."""
         self.settings = self.fleet.settings = self.settings.but(calls_per_minute=limit)
         self.budget.set_calls_per_minute(limit, now_ms)
+        self.journal.asked(now_ms, "", "settings", {"calls_per_minute": limit})
         self.granter.urgent_blocked_ms = self.granter.scheduled_blocked_ms = 0
         for route in self.fleet.routes.values():
             route.urgent_blocked_ms = route.scheduled_blocked_ms = 0
@@ -159,7 +162,7 @@ class Core:
     def await_sync(self, waiter: Waiter, now_ms: int) -> None:
         """A forced sync: answered through the journal once the robot is proven as young as asked."""
         if not self.inbox.answered(waiter, self.fleet, self.journal):
-            self.inbox.wait(waiter)
+            self.inbox.wait(waiter, self.fleet, self.journal, now_ms)
             self.expedite(waiter.slot, now_ms)
 
     def expedite(self, slot: int, now_ms: int) -> None:

@@ -115,8 +115,7 @@ class Engine:
         """Let calls in flight end, within `drain_ms`; commit what was found, end the workers, close the store."""
         if self._loop.stopping:
             return
-        self._loop.stopping = True
-        self._loop.wake()
+        self._loop.end()
         deadline_ms = self.clock.now_ms() + drain_ms
         while self.core.in_flight and self.clock.now_ms() < deadline_ms and not self._tasks[0].done():
             await self._loop.wait(10)

@@ -48,6 +48,10 @@ class Event:
         """As the store keeps it."""
         return {name: getattr(self, name) for name in _KEPT}
 
+    def named(self) -> dict[str, str]:
+        """What it says beyond its kind, as far as it does."""
+        return {name: getattr(self, name) for name in ("order_id", "client_id", "side") if getattr(self, name)}
+
 
 _KEPT = tuple(field.name for field in fields(Event) if field.name not in {"slot", "tries"})
 
@@ -88,9 +92,11 @@ class Inbox:
         self.pending.setdefault(event.slot, []).append(event)
         self.accepted += 1
         journal.batch.events[event.id] = event.plain()
+        journal.asked(event.at_ms, event.robot, event.kind, event.named())
 
-    def wait(self, waiter: Waiter) -> None:
+    def wait(self, waiter: Waiter, fleet: Fleet, journal: Journal, now_ms: int) -> None:
         """Take a forced sync in."""
+        journal.asked(now_ms, fleet.ids[waiter.slot], "sync", {"max_age_ms": max(now_ms - waiter.not_before_ms, 0)})
         self.waiters.setdefault(waiter.slot, []).append(waiter)
 
     def announced(self, slots: Iterable[int]) -> list[Announcement]:

@@ -181,6 +181,11 @@ class Journal:
         if isinstance(after, Order):
             self.batch.orders[account, after.id] = None if finding.kind == "order_ended" else after
 
+    def asked(self, at_ms: int, robot: str, what: str, detail: dict[str, Any]) -> None:
+        """Something came from outside; kept as long as syncs are."""
+        if self._records_per_second:
+            self.batch.asked[at_ms, robot, what] = detail
+
     def froze(self, key: str, until_ms: int) -> None:
         """A ledger was frozen; a restart must know."""
         self.freezes[key] = until_ms

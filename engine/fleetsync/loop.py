@@ -27,6 +27,12 @@ class Loop:
         """Something has changed that the core should look at."""
         self._wake.set()
 
+    def end(self) -> None:
+        """Ask for no more calls; what is in flight may come in."""
+        self.stopping = True
+        self.core.journal.asked(self._clock.now_ms(), "", "stop", {})
+        self.wake()
+
     async def run(self) -> None:
         """The loop: wait, receive, decide, perform."""
         core = self.core

@@ -66,11 +66,15 @@ class Exchange(Protocol):
         """Close all connections; no request is in flight any more."""
 
 
+Asking = tuple[int, str, str]  # (at_ms, robot or "" for the engine itself, what)
+
+
 @dataclass(slots=True)
 class Batch:
     """One transaction for the store: rows by key, and the changes that made them. None as a value deletes the row.
 
-    Keys: robot id; account id; (account, symbol, side) for positions; (account, order id) for orders.
+    Keys: robot id; account id; (account, symbol, side) for positions; (account, order id) for orders. What was asked
+    of the engine: "start", "settings" and "stop" of itself; "sync", or a kind of event, of a robot.
     """
 
     robots: dict[str, dict[str, Any] | None] = field(default_factory=dict)
@@ -81,10 +85,11 @@ class Batch:
     events: dict[int, dict[str, Any] | None] = field(default_factory=dict)  # accepted, not yet served
     freezes: dict[str, int | None] = field(default_factory=dict)  # quota ledger -> frozen until, ms
     syncs: list[dict[str, Any]] = field(default_factory=list)  # coarse outcome records, for replay and tuning
+    asked: dict[Asking, dict[str, Any]] = field(default_factory=dict)  # what came from outside, likewise
 
     def __bool__(self) -> bool:
         return any((self.robots, self.accounts, self.positions, self.orders, self.changes, self.events, self.freezes,
-                    self.syncs))
+                    self.syncs, self.asked))
 
 
 @dataclass(slots=True)

@@ -5,8 +5,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
+import orjson
+
 from fleetsync.model import Change, Order, Phase, Position
-from fleetsync.ports import Batch, Loaded, Store
+from fleetsync.ports import Asking, Batch, Loaded, Store
 from fleetsync_adapters.duckdb_store import DuckDBStore
 from fleetsync_adapters.memory_store import MemoryStore
 
@@ -26,6 +28,8 @@ class Rig(Protocol):
     def fail_next(self, *, applied: bool) -> None: ...
 
     def syncs(self) -> int: ...
+
+    def asked(self) -> dict[Asking, dict[str, Any]]: ...
 
 
 class DuckRig:
@@ -58,6 +62,11 @@ class DuckRig:
         with self.store._reader("counting") as cursor:
             return int(cursor.execute("SELECT count(*) FROM syncs").fetchall()[0][0])
 
+    def asked(self) -> dict[Asking, dict[str, Any]]:
+        with self.store._reader("looking") as cursor:
+            return {(at_ms, robot, what): orjson.loads(detail)
+                    for at_ms, robot, what, detail in cursor.execute("FROM asked").fetchall()}
+
 
 class MemoryRig:
     def __init__(self) -> None:
@@ -72,6 +81,9 @@ class MemoryRig:
 
     def syncs(self) -> int:
         return len(self.store.syncs)
+
+    def asked(self) -> dict[Asking, dict[str, Any]]:
+        return self.store.asked
 
 
 @contextmanager
@@ -116,6 +128,8 @@ def full_batch() -> Batch:
         syncs=[{"at_ms": AT_MS, "account": "main", "exchange": "binanceusdm", "calls": 2, "weight": 6,
                 "due_at_ms": AT_MS - 9, "started_at_ms": AT_MS - 8, "done_at_ms": AT_MS - 1, "robots": 1,
                 "changed": True, "fault": ""}],
+        asked={(AT_MS, "", "start"): {"calls_per_minute": 1_200}, (AT_MS, "r1", "sync"): {"max_age_ms": 0},
+               (AT_MS, "r1", "opened"): {"side": "long"}},
     )  # fmt: skip
 
 

@@ -20,7 +20,7 @@ from tests.contract.store_rigs import (
     position,
 )
 
-from fleetsync.errors import StoreRefused
+from fleetsync.errors import StoreFailed, StoreRefused
 from fleetsync.model import Phase
 from fleetsync.ports import Batch, Loaded
 from fleetsync_adapters.duckdb_store import DuckDBStore
@@ -43,6 +43,16 @@ def test_every_column_of_a_batch_is_found_again_after_a_restart(rig: Rig) -> Non
     assert rig.reopen().load() == expected()
     assert rig.store.changes(0, 10) == full_batch().changes
     assert rig.syncs() == 1
+    assert rig.asked() == full_batch().asked
+
+
+def test_what_was_asked_is_there_once_however_often_it_is_committed(rig: Rig) -> None:
+    rig.store.commit(full_batch(), AT_MS)
+    rig.fail_next(applied=True)
+    with pytest.raises(StoreFailed):
+        rig.store.commit(Batch(asked=full_batch().asked), AT_MS)
+    rig.store.commit(Batch(asked=full_batch().asked), AT_MS)
+    assert rig.asked() == full_batch().asked
 
 
 def test_a_later_row_replaces_the_earlier_one_whole_and_none_deletes(rig: Rig) -> None:

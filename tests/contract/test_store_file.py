@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 
 from fleetsync.errors import StoreFailed
@@ -235,6 +236,37 @@ def test_sync_records_are_dropped_by_age_and_by_number_but_never_the_last(tmp_pa
     store.close()
 
 
+def test_what_was_asked_goes_with_the_syncs_of_its_time_but_for_the_settings(tmp_path: Path) -> None:
+    store = DuckDBStore(str(tmp_path / "x.duckdb"), syncs_kept_ms=DAY_MS, syncs_kept=100)
+    for day in range(3):
+        at_ms = AT_MS + day * DAY_MS
+        batch = Batch(asked={(at_ms + n, "r1", "sync"): {} for n in range(80)})
+        batch.asked[at_ms, "", "start"] = {}
+        store.commit(batch, at_ms)
+        ((count, oldest),) = query(store, "SELECT count(*), min(at_ms) FROM asked WHERE robot <> ''")
+        assert 80 <= count <= 101
+        assert oldest >= AT_MS + (day - 1) * DAY_MS
+    store.prune_syncs(AT_MS + 1_000 * DAY_MS)
+    assert query(store, "SELECT what, count(*) FROM asked GROUP BY what") == [("start", 3)]
+    store.close()
+
+
+def test_a_file_of_the_schema_before_is_read_as_it_is_and_brought_up_to_date_when_it_is_written(tmp_path: Path) -> None:
+    path = str(tmp_path / "x.duckdb")
+    DuckDBStore(path).close()
+    with duckdb.connect(path) as old:
+        old.execute("DROP TABLE asked")
+        old.execute("UPDATE meta SET value = '1' WHERE name = 'schema'")
+    reader = DuckDBStore(path, readonly=True)
+    assert query(reader, "SELECT value FROM meta WHERE name = 'schema'") == [("1",)]
+    reader.close()
+    store = DuckDBStore(path)
+    store.commit(Batch(asked={(AT_MS, "", "start"): {}}), AT_MS)
+    assert query(store, "SELECT value FROM meta WHERE name = 'schema'") == [("2",)]
+    assert query(store, "SELECT count(*) FROM asked") == [(1,)]
+    store.close()
+
+
 def test_every_column_of_the_rows_is_in_the_schema_in_the_same_order(tmp_path: Path) -> None:
     store = DuckDBStore(str(tmp_path / "x.duckdb"))
     found: dict[str, list[str]] = {}
@@ -248,3 +280,4 @@ def test_every_column_of_the_rows_is_in_the_schema_in_the_same_order(tmp_path: P
     assert found["orders"] == list(store_rows.ORDER)
     assert found["changes"] == list(store_rows.CHANGE)
     assert found["syncs"] == ["seq", *store_rows.SYNC]
+    assert found["asked"] == ["at_ms", "robot", "what", "detail"]

@@ -41,8 +41,8 @@ def test_a_database_of_a_newer_version_is_refused_and_says_which(tmp_path: Path)
     path = str(tmp_path / "x.duckdb")
     DuckDBStore(path).close()
     with duckdb.connect(path) as newer:
-        newer.execute("UPDATE meta SET value = '2' WHERE name = 'schema'")
-    with pytest.raises(StoreRefused, match=r"schema 2; this one reads 1"):
+        newer.execute("UPDATE meta SET value = '3' WHERE name = 'schema'")
+    with pytest.raises(StoreRefused, match=r"schema 3; this one reads 2"):
         DuckDBStore(path)
 
 

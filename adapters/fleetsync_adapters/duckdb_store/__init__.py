@@ -6,6 +6,7 @@
 | opening     | creating and opening the file; every reason to refuse one             |
 | writing     | one batch inside one transaction                                      |
 | schema.sql  | the tables                                                            |
+| asked.sql   | one more, since schema 2                                              |
 | views.sql   | the same for people: numbers and timestamps                           |
 """
 

@@ -18,7 +18,8 @@ import duckdb
 
 from fleetsync.errors import StoreRefused
 
-SCHEMA: Final = "1"
+SCHEMA: Final = "2"
+_UPGRADED: Final = "1"  # the schema before it, to which a table is added
 PRIVATE_MODE: Final = 0o600
 
 _MAGIC: Final = b"DUCK"
@@ -69,7 +70,8 @@ def open_database(path: str, *, readonly: bool, create: bool = True) -> duckdb.D
     except duckdb.Error as error:
         raise refusal(path, error) from error
     try:
-        _check_schema(connection, path)
+        if _check_schema(connection, path) == _UPGRADED and not readonly:
+            _upgrade(connection)
         if not readonly:
             make_private(path)
     except duckdb.Error as error:
@@ -169,6 +171,7 @@ def _create(path: str, directory: str) -> None:
             connection.execute(_NO_PROGRESS_BAR)
             connection.execute("BEGIN")
             connection.execute(script("schema.sql"))
+            connection.execute(script("asked.sql"))
             connection.execute(script("views.sql"))
             connection.execute("COMMIT")
             connection.execute("CHECKPOINT")
@@ -197,7 +200,16 @@ def _no_database(path: str) -> StoreRefused:
     return StoreRefused(f"{path} is not a DuckDB database", hint="name another path; this file was left as it is")
 
 
-def _check_schema(connection: duckdb.DuckDBPyConnection, path: str) -> None:
+def _upgrade(connection: duckdb.DuckDBPyConnection) -> None:
+    """Bring a file of the schema before this one up to it, whole or not at all."""
+    connection.execute("BEGIN")
+    connection.execute(script("asked.sql"))
+    connection.execute("UPDATE meta SET value = $schema WHERE name = 'schema'", {"schema": SCHEMA})
+    connection.execute("COMMIT")
+
+
+def _check_schema(connection: duckdb.DuckDBPyConnection, path: str) -> str:
+    """The schema of a file of ours."""
     found = connection.execute(
         "SELECT count(*) FROM duckdb_columns() WHERE database_name = current_database() AND schema_name = 'main' "
         "AND table_name = 'meta' AND column_name IN ('name', 'value')").fetchall()
@@ -205,9 +217,10 @@ def _check_schema(connection: duckdb.DuckDBPyConnection, path: str) -> None:
     if marks.get("application") != "fleetsync":
         raise StoreRefused(f"{path} is a database of another program",
                            hint="name another path; this file was left as it is")
-    if marks.get("schema") != SCHEMA:
+    if marks.get("schema") not in {_UPGRADED, SCHEMA}:
         raise StoreRefused(f"{path} was written by another version of fleetsync (schema {marks.get('schema')}; "
                            f"this one reads {SCHEMA})", hint="use the version that wrote it, or name another path")
+    return str(marks["schema"])
 
 
 def _sync_to_disk(path: str) -> None:

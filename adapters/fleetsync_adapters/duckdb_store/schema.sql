@@ -1,4 +1,4 @@
--- One file, schema 1. Every table is found by its primary key only: secondary indexes and foreign keys are where the
+-- One file, schema 2. Every table is found by its primary key only: secondary indexes and foreign keys are where the
 -- database engine has had its corruption bugs, and no reader of ours needs one.
 -- Instants are milliseconds since the epoch, 0 for "never"; sizes and prices are exact decimals kept as text.
 
@@ -6,7 +6,7 @@ CREATE TABLE meta (
     name  VARCHAR PRIMARY KEY,
     value VARCHAR NOT NULL
 );
-INSERT INTO meta VALUES ('application', 'fleetsync'), ('schema', '1');
+INSERT INTO meta VALUES ('application', 'fleetsync'), ('schema', '2');
 
 CREATE TABLE robots (
     id                  VARCHAR PRIMARY KEY,

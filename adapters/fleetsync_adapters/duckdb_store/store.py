@@ -24,6 +24,7 @@ _NUMBERED: Final = (("changes", "number"), ("syncs", "seq"), ("events", "id"))
 _CHANGES: Final = opening.script("changes.sql")
 _CHANGES_OF_ROBOT: Final = opening.script("changes_of_robot.sql")
 _PRUNE_SYNCS: Final = opening.script("prune_syncs.sql")
+_PRUNE_ASKED: Final = opening.script("prune_asked.sql")
 
 _open_files: set[str] = set()  # of this process: DuckDB would let a second store share one, with two writers
 _open_files_lock = threading.Lock()
@@ -244,6 +245,8 @@ class DuckDBStore:
         assert self._connection is not None
         numbers = {"last": self._ends.sync, "before_ms": before_ms, "kept": self._syncs_kept}
         self._connection.execute(_PRUNE_SYNCS, numbers).fetchall()
+        del numbers["last"]
+        self._connection.execute(_PRUNE_ASKED, numbers).fetchall()
 
     def _release(self) -> None:
         self._writer = None

@@ -25,6 +25,7 @@ KEYS: Final[dict[str, list[str]]] = {
     "orders": ["account", "id"],
     "events": ["id"],
     "freezes": ["ledger"],
+    "asked": ["at_ms", "robot", "what"],
 }
 
 
@@ -55,6 +56,7 @@ def rows_of(batch: Batch, changes: Sequence[Change], at_ms: int, ends: Ends, *, 
         ("orders", batch.orders, store_rows.order_row),
         ("events", batch.events, store_rows.event_row),
         ("freezes", batch.freezes, store_rows.freeze_row),
+        ("asked", batch.asked, store_rows.asked_row),
     )
     for table, rows, row_of in keyed:
         for key, value in rows.items():
