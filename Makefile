@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 SEEDS ?= 2000
+SOAK_MINUTES ?= 60
 
 .DEFAULT_GOAL := help
 .PHONY: help install test lint demo bench simulate soak lock clean
@@ -38,8 +39,8 @@ bench: install ## Measure: parts, the whole, growth and freshness, into bench/re
 simulate: install ## Run thousands of simulated fleets with faults (SEEDS=2000)
 	$(BIN)/fleetsync simulate --seeds $(SEEDS)
 
-soak: install ## Run what takes hours: full load with faults on real processes
-	$(BIN)/python -m pytest tests -m soak -s
+soak: install ## Run what takes hours: full load with faults on real processes (SOAK_MINUTES=60)
+	SOAK_MINUTES=$(SOAK_MINUTES) $(BIN)/python -m pytest tests -m soak -s
 
 # Universal: one lock for the Pythons and platforms that we support. The build backend is in, so that an installation
 # needs nothing that is not pinned; an editable one needs `editables` as well.

@@ -1,0 +1,75 @@
+"""What a long run uses, read from the system again and again; and whether it levels off."""
+
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+
+MIB = 2**20
+BYTES_A_CHANGE = 700
+"""What a kept change may cost in the file and its log: changes are what a store is there to keep."""
+_SLACK = {"MiB": 6.0, "files": 4.0}
+_SHARE = {"MiB": 0.06, "files": 0.0}
+
+
+@dataclass(slots=True)
+class Series:
+    """One thing that is measured: a value an instant."""
+
+    unit: str
+    values: list[float] = field(default_factory=list)
+
+    def growth(self) -> float:
+        """By how much the last third stands above the one before it, by their medians; the first one warms up."""
+        third = len(self.values) // 3
+        return median(self.values[-third:]) - median(self.values[third:len(self.values) - third])
+
+    def allowed(self) -> float:
+        """How much of that is no growth."""
+        third = len(self.values) // 3
+        return _SLACK[self.unit] + _SHARE[self.unit] * median(self.values[third:len(self.values) - third])
+
+
+@dataclass(slots=True)
+class Watch:
+    """All that is measured of one run."""
+
+    series: dict[str, Series] = field(default_factory=dict)
+    began_s: float = field(default_factory=time.monotonic)
+
+    def look(self, pids: Mapping[str, int], db: str, changes: int) -> None:
+        """Measure once: memory and open files of each process, and the database beyond the changes it keeps."""
+        for name, pid in pids.items():
+            self._add(f"{name} memory", "MiB", memory_mib(pid))
+            self._add(f"{name} files", "files", open_files(pid))
+        size = sum(os.stat(name).st_size for name in (db, f"{db}.wal") if os.path.exists(name))
+        self._add("database", "MiB", size / MIB)
+        self._add("database without changes", "MiB", max(size - BYTES_A_CHANGE * changes, 0) / MIB)
+
+    def line(self) -> str:
+        """The newest figures."""
+        told = [f"{name} {one.values[-1]:,.0f}{' MiB' if one.unit == 'MiB' else ''}"
+                for name, one in self.series.items()]
+        return f"{(time.monotonic() - self.began_s) / 60:5.1f} min  " + ", ".join(told)
+
+    def grown(self, judged: Sequence[str]) -> list[str]:
+        """Those of the series that do not level off, in words."""
+        return [f"{name} grew by {one.growth():.1f} {one.unit} (allowed {one.allowed():.1f})"
+                for name, one in self.series.items()
+                if name.startswith(tuple(judged)) and name != "database" and one.growth() > one.allowed()]
+
+    def _add(self, name: str, unit: str, value: float) -> None:
+        self.series.setdefault(name, Series(unit)).values.append(value)
+
+
+def memory_mib(pid: int) -> float:
+    """Resident memory of a process, without what it shares with a file that others map too."""
+    fields = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+    return int(fields["RssAnon"].split()[0]) / 1024
+
+
+def open_files(pid: int) -> int:
+    """How many descriptors a process holds."""
+    return len(os.listdir(f"/proc/{pid}/fd"))
