@@ -198,6 +198,7 @@ class Settlement:
             phase = Phase.WORKING if book is not None and book.orders else Phase.FLAT
         if fleet.phase[slot] != phase:
             fleet.phase[slot] = phase
+            self._core.timing.changed(state)
             self._core.journal.robot_changed(slot)
 
     def _check_inbox(self, slot: int, state: AccountState, now_ms: int) -> None:

@@ -10,7 +10,7 @@ is the expected count given that it is at least one. Until a robot has a history
 """
 
 from array import array
-from math import exp, sqrt
+from math import expm1, sqrt
 from random import Random
 
 from fleetsync.cadence import jittered_ms
@@ -21,10 +21,13 @@ from fleetsync.tariff import Scope
 from fleetsync.units import HOUR_MS, MINUTE_MS
 
 _PRIOR_COUNT = 0.7  # how many changes a prior weighs; below 1 since rates differ widely between robots
-_PRIOR_RATES = {Phase.HOLDING: 1 / (10 * MINUTE_MS), Phase.WORKING: 1 / (10 * MINUTE_MS)}
+_PRIOR_RATE = 1 / (10 * MINUTE_MS)
 _PRIOR_RATE_FLAT = 1 / (360 * MINUTE_MS)  # 36 times rarer: that makes the plan's 5 s : 30 s the starting point
+_RATE_MIN = 1e-15  # nobody's interval is infinite
 _MEMORY_MS = 12 * HOUR_MS  # what was learnt fades with this half-life, so a robot that changes its ways is followed
 _PASS_STEPS = 10  # the fleet's sums are renewed in so many steps, so that no step is long
+_FLAT = int(Phase.FLAT)
+_IDLE = {int(Phase.FLAT), int(Phase.UNKNOWN)}
 _USABLE = 0.97  # the share of a quota that the budget can really grant
 
 
@@ -40,8 +43,11 @@ class Timing:
         self._counts = array("d")  # changes found, fading
         self._exposures = array("d")  # ms watched, fading
         self._learnt_at_ms = array("q")
-        self._pooled = {phase: [_PRIOR_COUNT, _PRIOR_COUNT / _PRIOR_RATES.get(phase, _PRIOR_RATE_FLAT)]
-                        for phase in Phase}
+        rates = [_PRIOR_RATE_FLAT if phase in _IDLE else _PRIOR_RATE for phase in Phase]
+        self._pooled_counts = [_PRIOR_COUNT for _ in rates]  # by phase, over the whole fleet
+        self._pooled_exposures = [_PRIOR_COUNT / rate for rate in rates]
+        self._prior_exposures = list(self._pooled_exposures)  # by phase: ms without a change that a prior weighs
+        self._roots = array("d")  # by account: sqrt(cost / rate), to which its intervals are proportional; 0: not known
         self._pass_at = 0
         self._sums: dict[str, dict[str, float]] = {}
 
@@ -55,7 +61,7 @@ class Timing:
         fleet, route = self._fleet, state.route
         phase = fleet.phase[slot]
         own_ms = self.interval_ms(slot, phase, state)
-        quiet_ms = own_ms if phase in {Phase.FLAT, Phase.UNKNOWN} else self.interval_ms(slot, Phase.FLAT, state)
+        quiet_ms = own_ms if phase in _IDLE else self.interval_ms(slot, Phase.FLAT, state)
         if state.shortening:
             own_ms -= int(own_ms * state.shortening)
             quiet_ms -= int(quiet_ms * state.shortening)
@@ -113,14 +119,28 @@ class Timing:
     def _adaptive_ms(self, phase: int, state: AccountState) -> int:
         settings, ratio = self._fleet.settings, state.route.stretch.ratio
         ceiling_ms = float(settings.flat_ceiling_ms if phase == Phase.FLAT else settings.holding_ceiling_ms)
-        scale = self.scale.get(state.route.name)
+        route = state.route.name
+        scale = self.scale.get(route)
         if scale is None:  # the fleet's first pass is not over: as planned until then
             return max(min(self._planned_ms[phase], int(ceiling_ms)), settings.floor_ms)
-        wish_ms = scale * sqrt(self.cost(state) / max(self.rate(state), 1e-15))
+        root = self._roots[state.index] if state.index < len(self._roots) else 0.0
+        wish_ms = scale * (root or self._root(state))
         # Where the budget cannot hold all ceilings, they give way in the same ratio: nobody is left unread for good.
-        ceiling_ms *= max(self.overload.get(state.route.name, 1.0), 1.0)
+        ceiling_ms *= max(self.overload.get(route, 1.0), 1.0)
         wish_ms = min(wish_ms, ceiling_ms / ratio)
         return max(int(wish_ms), settings.floor_ms)
+
+    def _root(self, state: AccountState) -> float:
+        """Work out sqrt(cost / rate) of an account and keep it, until something is learnt of its robots."""
+        if state.index >= len(self._roots):
+            self._roots.extend([0.0] * (len(self._fleet.accounts) - len(self._roots)))
+        root = self._roots[state.index] = sqrt(self.cost(state) / max(self.rate(state), _RATE_MIN))
+        return root
+
+    def changed(self, state: AccountState) -> None:
+        """A robot of the account is in another phase, was learnt about or has gone: its interval is worked out anew."""
+        if state.index < len(self._roots):
+            self._roots[state.index] = 0.0
 
     def cost(self, state: AccountState) -> float:
         """What one round of an account costs, in shares of the quotas that are scarce to the fleet."""
@@ -134,49 +154,63 @@ class Timing:
 
     def rate(self, state: AccountState) -> float:
         """Unannounced changes a millisecond over the robots of an account, weighed by their priorities."""
-        fleet = self._fleet
-        return sum(self.robot_rate(slot) * fleet.priority_of.get(slot, 1.0) for slot in state.slots)
+        fleet, rate = self._fleet, 0.0
+        given_of, priority_of, phases = fleet.rate_of, fleet.priority_of, fleet.phase
+        if len(self._counts) < len(phases):
+            self._grow()
+        priors, counts, exposures = self._prior_exposures, self._counts, self._exposures
+        for slot in state.slots:  # the same as `robot_rate`: of large fleets this loop is the cost of the law
+            of_robot = given_of[slot] if slot in given_of else (
+                (_PRIOR_COUNT + counts[slot]) / (priors[phases[slot]] + exposures[slot]))
+            rate += of_robot * priority_of[slot] if slot in priority_of else of_robot
+        return rate
 
     def robot_rate(self, slot: int) -> float:
         """Unannounced changes a millisecond of one robot: given, or learnt over its phase's pooled rate."""
         fleet = self._fleet
-        given = fleet.rate_of.get(slot)
-        if given is not None:
-            return given
-        count, exposure_ms = self._pooled[Phase(fleet.phase[slot])]
-        prior_exposure_ms = _PRIOR_COUNT * exposure_ms / count
+        if slot in fleet.rate_of:
+            return fleet.rate_of[slot]
         if slot >= len(self._counts):
-            return _PRIOR_COUNT / prior_exposure_ms
+            self._grow()
+        prior_exposure_ms = self._prior_exposures[fleet.phase[slot]]
         return (_PRIOR_COUNT + self._counts[slot]) / (prior_exposure_ms + self._exposures[slot])
+
+    def _grow(self) -> None:
+        """As many rows as the fleet has slots."""
+        missing = len(self._fleet.phase) - len(self._counts)
+        self._counts.extend([0.0] * missing)
+        self._exposures.extend([0.0] * missing)
+        self._learnt_at_ms.extend([0] * missing)
 
     def learn(self, slot: int, *, changed: bool, since_ms: int, now_ms: int) -> None:
         """A sync read a robot: what it found since the reading before, at `since_ms`, corrects the robot's rate."""
-        if not self.adaptive or slot in self._fleet.rate_of:
+        fleet = self._fleet
+        if not self.adaptive or slot in fleet.rate_of:
             return
         if slot >= len(self._counts):
-            missing = slot + 1 - len(self._counts)
-            self._counts.extend([0.0] * missing)
-            self._exposures.extend([0.0] * missing)
-            self._learnt_at_ms.extend([0] * missing)
+            self._grow()
         before_ms = self._learnt_at_ms[slot] or since_ms
         self._learnt_at_ms[slot] = now_ms
         if not before_ms:
             return
         span_ms = now_ms - before_ms
         expected = self.robot_rate(slot) * max(now_ms - since_ms, 1)
-        found = expected / -_expm1(-expected) if changed else 0.0
+        found = expected / -expm1(-expected) if changed else 0.0
         fade = 0.5 ** (span_ms / _MEMORY_MS)
         self._counts[slot] = self._counts[slot] * fade + found
         self._exposures[slot] = self._exposures[slot] * fade + span_ms
-        pooled = self._pooled[Phase(self._fleet.phase[slot])]
-        pooled[0] += found
-        pooled[1] += span_ms
+        phase = fleet.phase[slot]
+        self._pooled_counts[phase] += found
+        self._pooled_exposures[phase] += span_ms
+        self._prior_exposures[phase] = _PRIOR_COUNT * self._pooled_exposures[phase] / self._pooled_counts[phase]
+        self.changed(fleet.state_of(slot))
 
     def forget(self, slot: int) -> None:
         """The slot's robot is gone."""
         if slot < len(self._counts):
             self._counts[slot] = self._exposures[slot] = 0.0
             self._learnt_at_ms[slot] = 0
+        self.changed(self._fleet.state_of(slot))
 
     def renew(self) -> None:
         """One step of renewing the fleet's sums, from which the scale of the adaptive intervals follows."""
@@ -195,14 +229,18 @@ class Timing:
 
     def _add(self, state: AccountState) -> None:
         """Add an account's demand a millisecond to its route's sums: by law at scale 1, as planned, and at ceilings."""
-        settings, sums = self._fleet.settings, self._sums.setdefault(state.route.name, {})
-        cost, rate = self.cost(state), max(self.rate(state), 1e-15)
-        phases = {self._fleet.phase[slot] for slot in state.slots}
-        flat = phases <= {Phase.FLAT}
+        settings, route = self._fleet.settings, state.route.name
+        if route not in self._sums:
+            self._sums[route] = {"law": 0.0, "planned": 0.0, "ceiling": 0.0}
+        sums = self._sums[route]
+        cost, root = self.cost(state), self._root(state)  # worked out anew: the pooled rates may have moved
+        phases = self._fleet.phase
+        flat = all(phases[slot] == _FLAT for slot in state.slots)
         planned_ms = settings.flat_ms if flat else settings.holding_ms
         ceiling_ms = settings.flat_ceiling_ms if flat else settings.holding_ceiling_ms
-        for name, value in (("law", sqrt(cost * rate)), ("planned", cost / planned_ms), ("ceiling", cost / ceiling_ms)):
-            sums[name] = sums.get(name, 0.0) + value
+        sums["law"] += cost / root
+        sums["planned"] += cost / planned_ms
+        sums["ceiling"] += cost / ceiling_ms
 
     def _rescale(self, route: Route) -> None:
         sums = self._sums.get(route.name)
@@ -223,6 +261,3 @@ class Timing:
                    if quota.scope is Scope.EGRESS and quota.name in weights]
         return limits
 
-
-def _expm1(value: float) -> float:
-    return exp(value) - 1 if value < -1e-6 else value
