@@ -4,7 +4,7 @@ Relations between settings are checked when a `Settings` is made, so that a runn
 The fleet file (see the adapters) fills this in; embedded users make one directly.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from fleetsync.errors import ConfigError
@@ -83,10 +83,16 @@ class Settings:
     """Committed changes younger than this are never dropped."""
 
     def __post_init__(self) -> None:
-        for name in self.__slots__:
-            value = getattr(self, name)
-            if isinstance(value, int) and not isinstance(value, bool) and value < (0 if name in _MAY_BE_ZERO else 1):
-                raise ConfigError(f"{name} must be above 0, was {value}")
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.type is not str and (isinstance(value, bool) or not isinstance(value, int | field.type)):
+                words = "a whole number" if field.type is int else "a number"
+                raise ConfigError(f"{field.name} must be {words}, was {value!r}")
+            if field.type is float:
+                object.__setattr__(self, field.name, float(value))
+            elif field.type is int and value < (0 if field.name in _MAY_BE_ZERO else 1):
+                least = "0 or above" if field.name in _MAY_BE_ZERO else "above 0"
+                raise ConfigError(f"{field.name} must be {least}, was {value}")
         if not 0 <= self.urgent_share <= 0.9:
             raise ConfigError(f"urgent_share must be between 0 and 0.9, was {self.urgent_share}")
         if not 0 <= self.jitter <= 0.5:

@@ -6,6 +6,7 @@ floats. Rounding always goes to the cautious side: a wait is rounded up.
 """
 
 from decimal import Decimal
+from math import ceil
 
 SECOND_MS = 1_000
 MINUTE_MS = 60 * SECOND_MS
@@ -16,8 +17,8 @@ ZERO = Decimal(0)
 
 
 def ms_from_s(seconds: float) -> int:
-    """Whole milliseconds that last at least `seconds`."""
-    return -int(-seconds * SECOND_MS // 1)
+    """Whole milliseconds that last at least `seconds`, as they are written: 2.007 s are 2007 ms, not 2008."""
+    return ceil(Decimal(str(seconds)) * SECOND_MS)
 
 
 def s_from_ms(span_ms: int) -> float:
