@@ -20,6 +20,7 @@ from fleetsync_adapters.tariffs import load_tariff
 
 ALL_RECORDS = 10_000  # syncs a second: none may be missing where two runs are compared
 _SHARES = (0.5, 0.95, 0.99)
+Window = tuple[int, int]  # what is looked at, on the engine's clock
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +58,12 @@ def compare(*, robots: int, accounts: int, seconds: int, settings: Settings, see
     kept = settings.but(sync_records_per_second=ALL_RECORDS)
     with tempfile.TemporaryDirectory(prefix="fleetsync-reality-") as folder:
         path = str(Path(folder) / "run.duckdb")
-        real = asyncio.run(run_for_real(DemoSize(robots, accounts, seed), seconds, kept, path))
+        real, window = asyncio.run(run_for_real(DemoSize(robots, accounts, seed), seconds, kept, path))
         run = read_recorded(path)
-    return Comparison(robots, seconds, real, in_virtual_time(run, kept, seed=seed))
+    return Comparison(robots, seconds, real, in_virtual_time(run, kept, window, seed=seed))
 
 
-async def run_for_real(size: DemoSize, seconds: int, settings: Settings, path: str) -> Figures:
+async def run_for_real(size: DemoSize, seconds: int, settings: Settings, path: str) -> tuple[Figures, Window]:
     """The demo's exchange and robots, an engine on them, and a database of what it did."""
     async with Demo(size) as demo:
         engine = Engine(demo.accounts, demo.robots, settings=settings, exchanges={EXCHANGE: demo.spec},
@@ -73,19 +74,23 @@ async def run_for_real(size: DemoSize, seconds: int, settings: Settings, path: s
             engine.ages, meter = Ages(), engine.core.journal.meter
             began_ms, calls_before = engine.clock.now_ms(), meter.calls
             await asyncio.sleep(seconds - s_from_ms(skipped_ms()))
-            minutes = (engine.clock.now_ms() - began_ms) / MINUTE_MS
+            window = began_ms, engine.clock.now_ms()
             calls = meter.calls - calls_before
             ages = {name: tuple(engine.ages.by_phase[name].percentile_ms(share) for share in _SHARES)
                     for name in PHASES.values()}
             await demo.rest()
-    return Figures(round(calls / minutes, 1), ages)
+    return Figures(_per_minute(calls, window), ages), window
 
 
-def in_virtual_time(run: Recorded, settings: Settings, *, seed: int) -> Figures:
-    """The same deeds at the same instants, with answers as slow as they were."""
-    end_at_ms = START_AT_MS + run.until_ms - run.from_ms
-    measure = Measure(START_AT_MS + skipped_ms(), end_at_ms)
-    again(run, settings, {EXCHANGE: load_tariff(EXCHANGE)}, [measure], seed=seed)
+def in_virtual_time(run: Recorded, settings: Settings, window: Window, *, seed: int) -> Figures:
+    """The same deeds at the same instants, with answers as slow as they were, looked at in the same window."""
+    shift_ms = START_AT_MS - run.from_ms
+    measure = Measure(window[0] + shift_ms, window[1] + shift_ms)
+    again(run, settings, {EXCHANGE: load_tariff(EXCHANGE)}, [measure], seed=seed, until_ms=window[1])
     measure.finish()
     ages = {name: tuple(measure.ages[phase].percentiles_ms(*_SHARES)) for phase, name in PHASES.items()}
-    return Figures(round(measure.requests * MINUTE_MS / (end_at_ms - measure.from_ms), 1), ages)
+    return Figures(_per_minute(measure.requests, window), ages)
+
+
+def _per_minute(calls: int, window: Window) -> float:
+    return round(calls * MINUTE_MS / (window[1] - window[0]), 1)

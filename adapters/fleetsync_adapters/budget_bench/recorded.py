@@ -1,9 +1,15 @@
 """What a real run left in its database, as far as it says how the fleet was kept in sync."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from decimal import Decimal
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
+import duckdb
+import orjson
+
+from fleetsync.config import Settings
 from fleetsync.errors import ConfigError
 from fleetsync.model import Account, Robot
 from fleetsync.units import MINUTE_MS, SECOND_MS
@@ -14,14 +20,18 @@ _SKIPPED_MS = 10 * SECOND_MS  # of the start: the first readings
 _SHORTEST_MS = 10 * SECOND_MS
 _ROBOTS = "SELECT id, account, symbol, priority, enabled, order_prefix, holding_ms, working_ms, flat_ms FROM robots"
 _SYNCS = "SELECT account, calls, weight, started_at_ms, done_at_ms FROM syncs ORDER BY done_at_ms, seq"
-_CHANGES = "SELECT robots, kind, cause, exchange_at_ms, seen_at_ms FROM changes ORDER BY number"
-_DEEDS = {"position_opened": ("open", "hand_open"), "position_closed": ("close", "hand_close"),
-          "position_flipped": ("flip", "hand_flip"), "order_opened": ("place", "hand_place"),
-          "order_ended": ("cancel", "hand_cancel")}  # kind -> (announced, not)  # fmt: skip
+_CHANGES = ("SELECT account, robots, kind, key, cause, exchange_at_ms, seen_at_ms, coalesce(after, before) "
+            "FROM changes ORDER BY number")
+_ASKED = "SELECT at_ms, robot, what, detail FROM asked ORDER BY at_ms, robot, what"
+_DEEDS = {"position_opened": "open", "position_grew": "grow", "position_shrank": "shrink",
+          "position_closed": "close", "position_flipped": "flip", "order_opened": "place", "order_filled": "fill",
+          "order_ended": "cancel"}  # fmt: skip
+_ORDER_OF = {"place": 0, "fill": 1, "cancel": 2}  # what happened in one millisecond; positions follow from fills
+_ENDED = ("position_closed", "order_ended")
+_OWN = ("event", "robot", "fill")  # causes that say that it was the robot itself
 
 
-@dataclass(frozen=True, slots=True)
-class SyncRow:
+class SyncRow(NamedTuple):
     """One sync: when it was sent and known."""
 
     account: str
@@ -31,8 +41,7 @@ class SyncRow:
     done_at_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class ChangeRow:
+class ChangeRow(NamedTuple):
     """One change: when it happened and when the reading that proved it was sent."""
 
     robots: tuple[str, ...]
@@ -40,6 +49,31 @@ class ChangeRow:
     cause: str
     exchange_at_ms: int
     seen_at_ms: int
+    name: str = ""  # the side of the position, the id of the order
+    account: str = ""
+    shown: Mapping[str, Any] = MappingProxyType({})  # the row after it, or before it where there is none
+
+
+class Asked(NamedTuple):
+    """Something that came from outside."""
+
+    at_ms: int
+    robot: str  # empty: the engine itself
+    what: str
+    detail: dict[str, Any]
+
+
+class RecordedDeed(NamedTuple):
+    """Something that happened to the books."""
+
+    at_ms: int
+    robot: str
+    action: str  # open, grow, shrink, close or flip; place, fill or cancel
+    name: str = ""  # the side that is held then, or was; the order's id
+    by_hand: bool = True
+    told: bool = False  # the engine had an event of it
+    filled_order: bool = False  # what a position became by the fill of an order that rested
+    order: Mapping[str, Any] = MappingProxyType({})  # as it was shown
 
 
 @dataclass(slots=True)
@@ -50,6 +84,10 @@ class Recorded:
     robots: tuple[Robot, ...]
     syncs: list[SyncRow] = field(default_factory=list)
     changes: list[ChangeRow] = field(default_factory=list)
+    asked: list[Asked] = field(default_factory=list)
+    settings: Settings | None = None  # those it started with; None: the file does not say
+    held: list[ChangeRow] = field(default_factory=list)  # what an earlier run knew of when this one started
+    runs: int = 1  # in the file; this is the last one
 
     @property
     def from_ms(self) -> int:
@@ -58,8 +96,19 @@ class Recorded:
 
     @property
     def until_ms(self) -> int:
-        """Its last one."""
-        return self.syncs[-1].done_at_ms
+        """When it was told to stop; where nobody told it, its last sync."""
+        return next((one.at_ms for one in self.asked if one.what == "stop"), self.syncs[-1].done_at_ms)
+
+    def caps(self) -> list[tuple[int, int]]:
+        """(since when, calls a minute): the budget with its changes."""
+        if self.settings is None:
+            return []
+        return [(self.from_ms, self.settings.calls_per_minute),
+                *((one.at_ms, int(one.detail["calls_per_minute"])) for one in self.asked if one.what == "settings")]
+
+    def count_asked(self, what: str) -> int:
+        """How many forced syncs ("sync") or events ("") came."""
+        return sum((one.what == "sync") == bool(what) for one in self.asked if one.robot)
 
     def fullest_second(self) -> int:
         """The most syncs that were recorded in one second: at its limit, others were only counted."""
@@ -69,27 +118,40 @@ class Recorded:
             seconds[second] = seconds.get(second, 0) + 1
         return max(seconds.values(), default=0)
 
-    def deeds(self) -> tuple[list[tuple[int, str, str]], int]:
-        """(instant, robot, action) of what happened to the books, and how many changes have no deed that makes them.
+    def deeds(self) -> tuple[list[RecordedDeed], int]:
+        """What happened to the books, in the order of its time, and how many changes have no deed that makes them.
 
-        What was there at first sight happened at the start.
+        What was there at first sight, or known from an earlier run, happened at the start.
         """
-        found, left = [], 0
+        found = [_deed(change, self.from_ms) for change in self.held]
+        placed = {(deed.robot, deed.name) for deed in found}
+        left = 0
         for change in self.changes:
-            actions = _DEEDS.get(change.kind)
-            if actions is None or not change.robots:
-                left += 1
+            if change.kind not in _DEEDS or not change.robots:
+                left += change.kind != "event_unseen"
                 continue
-            action = actions[change.cause != "event"]
             at_ms = change.exchange_at_ms or change.seen_at_ms
-            if change.cause == "first_sight":
-                at_ms = self.from_ms
-            found.append((max(at_ms, self.from_ms), change.robots[0], action))
-        return sorted(found), left
+            deed = _deed(change, self.from_ms if change.cause == "first_sight" else max(at_ms, self.from_ms))
+            if deed.order and (deed.robot, deed.name) not in placed:
+                placed.add((deed.robot, deed.name))
+                if deed.action != "place":  # it was not only there when it was first seen
+                    placed_at_ms = max(int(deed.order.get("created_at_ms") or at_ms), self.from_ms)
+                    found.append(deed._replace(at_ms=min(placed_at_ms, deed.at_ms), action="place"))
+            if deed.action == "cancel" and Decimal(deed.order.get("filled") or 0):
+                found.append(deed._replace(action="fill"))
+            found.append(deed)
+        return sorted(found, key=lambda deed: (deed.at_ms, _ORDER_OF.get(deed.action, 3))), left
+
+
+def _deed(change: ChangeRow, at_ms: int) -> RecordedDeed:
+    of_order = change.kind.startswith("order_")
+    return RecordedDeed(at_ms, change.robots[0], _DEEDS[change.kind], change.name, by_hand=change.cause not in _OWN,
+                        told=change.cause == "event", filled_order=change.cause == "fill" and not of_order,
+                        order=change.shown if of_order else MappingProxyType({}))
 
 
 def read_recorded(path: str) -> Recorded:
-    """Read a database that no engine has open.
+    """Read the last run in a database that no engine has open.
 
     Raises:
         StoreRefused: it is none of ours.
@@ -104,15 +166,61 @@ def read_recorded(path: str) -> Recorded:
                   working_ms=row[7], flat_ms=row[8])
             for row in connection.execute(_ROBOTS).fetchall())
         syncs = [SyncRow(*row) for row in connection.execute(_SYNCS).fetchall()]
-        changes = [ChangeRow(tuple(row[0]), row[1], row[2], row[3], row[4])
-                   for row in connection.execute(_CHANGES).fetchall()]
+        changes = [_change(row) for row in connection.execute(_CHANGES).fetchall()]
+        asked = _asked(connection)
     finally:
         connection.close()
-    if not syncs or syncs[-1].done_at_ms - syncs[0].started_at_ms < _SHORTEST_MS + _SKIPPED_MS:
+    run = _last_run(Recorded(accounts, robots, syncs, changes, asked))
+    if not run.syncs or run.until_ms - run.from_ms < _SHORTEST_MS + _SKIPPED_MS:
         raise ConfigError(f"{path} records too short a run to learn from",
                           hint=f"let it run for at least {(_SHORTEST_MS + _SKIPPED_MS) // SECOND_MS} s, "
                                "with sync_records_per_second above 0")
-    return Recorded(accounts, robots, syncs, changes)
+    return run
+
+
+def _change(row: Sequence[Any]) -> ChangeRow:
+    account, robots, kind, key, cause, exchange_at_ms, seen_at_ms, shown = row
+    return ChangeRow(tuple(robots), kind, cause, exchange_at_ms, seen_at_ms, key.partition(":")[2], account,
+                     orjson.loads(shown) if shown else {})
+
+
+def _asked(connection: duckdb.DuckDBPyConnection) -> list[Asked]:
+    """What was asked; a file of the first schema does not say."""
+    if not connection.execute("SELECT 1 FROM duckdb_tables() WHERE table_name = 'asked'").fetchall():
+        return []
+    return [Asked(row[0], row[1], row[2], orjson.loads(row[3])) for row in connection.execute(_ASKED).fetchall()]
+
+
+def _last_run(whole: Recorded) -> Recorded:
+    """Of a file in which several runs are one after another, the last one and what it began with."""
+    starts = [one for one in whole.asked if one.what == "start"]
+    if not starts:
+        return whole
+    start = starts[-1]
+    known = {one.name for one in fields(Settings)}
+    settings = Settings(**{name: value for name, value in start.detail.items() if name in known})
+    return Recorded(
+        whole.accounts, whole.robots, [sync for sync in whole.syncs if sync.started_at_ms >= start.at_ms],
+        [change for change in whole.changes if change.seen_at_ms >= start.at_ms],
+        [one for one in whole.asked if one.at_ms >= start.at_ms], settings,
+        _held(change for change in whole.changes if change.seen_at_ms < start.at_ms), len(starts))
+
+
+def _held(changes: Iterable[ChangeRow]) -> list[ChangeRow]:
+    """The openings of what these changes leave open."""
+    left: dict[tuple[str, ...], ChangeRow] = {}
+    for change in changes:
+        if change.kind not in _DEEDS or not change.robots:
+            continue
+        of_order = change.kind.startswith("order_")
+        what = (change.account, "order", change.name) if of_order else (change.account, change.robots[0], change.name)
+        if change.kind in _ENDED:
+            left.pop(what, None)
+        else:
+            if change.kind == "position_flipped":
+                left.pop((*what[:2], "short" if change.name == "long" else "long"), None)
+            left[what] = change._replace(kind="order_opened" if of_order else "position_opened", cause="first_sight")
+    return list(left.values())
 
 
 def figures(syncs: Sequence[SyncRow], changes: Sequence[ChangeRow], from_ms: int, until_ms: int) -> dict[str, Any]:

@@ -10,14 +10,13 @@ from fleetsync.tariff import Tariff
 from fleetsync.units import MINUTE_MS
 from fleetsync_adapters.budget_bench.fleets import BenchFleet, setup_of
 from fleetsync_adapters.budget_bench.recorded import ChangeRow, Recorded, SyncRow, figures, skipped_ms
+from fleetsync_adapters.budget_bench.reenacting import Reenactor
 from fleetsync_adapters.budget_bench.trial import keep_nothing
 from fleetsync_adapters.simulation.observe import Observer
 from fleetsync_adapters.simulation.setup import START_AT_MS, Lags
-from fleetsync_adapters.simulation.workload import Workload
 from fleetsync_adapters.simulation.world import World
 
 _ALL_RECORDS = 1_000_000  # a second: the simulation's own syncs are all recorded
-_TOLD_MS = (0, 20)  # robots announce what they did when the exchange has answered
 _STARTED_MS = (0, 10)  # the recording begins with the first sync, when workers are up already
 
 
@@ -30,29 +29,42 @@ class Replayed:
     left: int  # changes that no deed of the simulation makes: parts of fills, growing positions
 
 
-def replay(run: Recorded, settings: Settings, tariffs: Mapping[str, Tariff], *, seed: int) -> Replayed:
-    """Do what happened again under `settings`, over as long a span and with answers as slow as the run's were."""
-    deeds, left = run.deeds()
+def replay(run: Recorded, settings: Settings, tariffs: Mapping[str, Tariff], *, seed: int,
+           caps: Sequence[tuple[int, int]] = ()) -> Replayed:
+    """Do what happened again under `settings`, over as long a span and with answers as slow as the run's were.
+
+    Args:
+        run: what happened.
+        settings: those to try.
+        tariffs: of its exchanges.
+        seed: of what the record does not say.
+        caps: (instant, calls a minute) of changes of the budget while it ran.
+    """
     records = _Records()
-    end_at_ms = again(run, settings, tariffs, [records], seed=seed).now_ms
-    row = figures(records.syncs, records.changes, START_AT_MS + skipped_ms(), end_at_ms)
-    return Replayed(row, len(deeds), left)
+    world = again(run, settings, tariffs, [records], seed=seed, caps=caps)
+    row = figures(records.syncs, records.changes, START_AT_MS + skipped_ms(), world.now_ms)
+    return Replayed(row, world.trader.deeds, run.deeds()[1])
+
+
+def replay_own(run: Recorded, tariffs: Mapping[str, Tariff], *, seed: int) -> Replayed | None:
+    """The settings that really ran, with their changes: how far a prediction can be trusted. None: not recorded."""
+    if run.settings is None:
+        return None
+    return replay(run, run.settings, tariffs, seed=seed, caps=run.caps()[1:])
 
 
 def again(run: Recorded, settings: Settings, tariffs: Mapping[str, Tariff], observers: Sequence[Observer], *,
-          seed: int) -> World:
-    """The world in which a run's deeds were done again, at its end."""
-    deeds, _ = run.deeds()
-    shift_ms = START_AT_MS - run.from_ms
-    workload = Workload(recording=tuple((at_ms + shift_ms, robot, action) for at_ms, robot, action in deeds),
-                        announced=1.0, tell_ms=_TOLD_MS)
-    fleet = BenchFleet(name="recording", settings=settings, accounts=run.accounts, robots=run.robots, tariffs=tariffs,
-                       workload=workload)
-    span_ms = run.until_ms - run.from_ms
+          seed: int, caps: Sequence[tuple[int, int]] = (), until_ms: int = 0) -> World:
+    """The world in which a run's deeds were done again, at its end or at an earlier instant."""
+    shift_ms, span_ms = START_AT_MS - run.from_ms, (until_ms or run.until_ms) - run.from_ms
+    fleet = BenchFleet(name="recording", settings=settings, accounts=run.accounts, robots=run.robots, tariffs=tariffs)
     setup = replace(setup_of(fleet, settings.but(sync_records_per_second=_ALL_RECORDS), seed=seed,
                              minutes=-(-span_ms // MINUTE_MS)), lags=lags_of(run.syncs))
     world = World(setup, observers)
     keep_nothing(world)
+    world.trader = Reenactor(world, world.rng("trade"), run, run.deeds()[0], shift_ms)
+    for at_ms, limit in caps:
+        world.at(at_ms + shift_ms, world.set_calls_per_minute, limit)
     return world.run(START_AT_MS + span_ms)
 
 

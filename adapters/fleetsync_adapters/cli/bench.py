@@ -35,10 +35,12 @@ def budgets_of(_: click.Context, __: click.Parameter, text: str | None) -> tuple
     return tuple(dict.fromkeys(map(int, parts)))
 
 
-def policies_of(_: click.Context, __: click.Parameter, text: str) -> tuple[str, ...]:
+def policies_of(_: click.Context, __: click.Parameter, text: str | None) -> tuple[str, ...]:
     """`fixed,adaptive`."""
     from fleetsync.config import CADENCE_MODES
 
+    if text is None:
+        return ()
     parts = tuple(dict.fromkeys(part.strip() for part in text.split(",")))
     if not parts or not set(parts) <= set(CADENCE_MODES):
         raise click.BadParameter(f"policies are {' and '.join(CADENCE_MODES)}")
