@@ -1,5 +1,7 @@
 """What tests of the command line share: the real command as a process of its own, and facts to wait for."""
 
+import asyncio
+import itertools
 import json
 import os
 import subprocess
@@ -7,15 +9,18 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
 from fleetsync_adapters.control import Running, find_running
 from fleetsync_adapters.paper.keys import account_keys
+from fleetsync_adapters.paper.process import PaperAdmin, PaperProcess
 
 PATIENCE_S = 60
 """How long a fact may take on a busy machine before a test fails; no test waits this long for a pass."""
 T = TypeVar("T")
+BTC, ETH = "BTC/USDT:USDT", "ETH/USDT:USDT"
 COMMAND = [sys.executable, "-m", "fleetsync_adapters"]
 
 
@@ -76,11 +81,11 @@ class Started:
 
 @contextmanager
 def started(folder: Path, *arguments: str, **variables: str) -> Iterator[Started]:
-    """A command in the background; killed at the end if it is still there."""
+    """A command in the background, in a process group of its own; killed at the end if it is still there."""
     errors = folder / "errors.txt"
     with errors.open("w", encoding="utf-8") as sink:
         process = subprocess.Popen([*COMMAND, *arguments], stdout=subprocess.PIPE, stderr=sink, text=True, cwd=folder,
-                                   env=environment(**variables), stdin=subprocess.DEVNULL)
+                                   env=environment(**variables), stdin=subprocess.DEVNULL, start_new_session=True)
     try:
         yield Started(process, errors)
     finally:
@@ -119,3 +124,57 @@ def fleet_file(folder: Path, base_url: str, robots: Mapping[str, str], more: str
 def unknown(engine: Running) -> int:
     """How many robots the engine knows nothing proven about."""
     return int(engine.status()["phases"].get("unknown", 0))
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """An account at the paper exchange."""
+
+    id: str
+    variables: dict[str, str]  # its keys, as the environment of a command
+
+
+@dataclass(slots=True)
+class Paper:
+    """A paper exchange that a module's tests share; each takes accounts of its own."""
+
+    process: PaperProcess
+    _numbers: "itertools.count[int]" = field(default_factory=itertools.count)
+
+    @property
+    def base_url(self) -> str:
+        return self.process.base_url
+
+    def account(self, name: str = "MAIN") -> Holder:
+        """One that no other test uses."""
+        number = next(self._numbers)
+        return Holder(f"paper-{number:05}", keys_of(self.process.seed, number, name))
+
+    def ask(self, method: str, *arguments: Any, **more: Any) -> Any:
+        """One admin request."""
+
+        async def ask() -> Any:
+            admin = PaperAdmin(self.base_url)
+            try:
+                return await getattr(admin, method)(*arguments, **more)
+            finally:
+                await admin.close()
+
+        return asyncio.run(ask())
+
+
+@contextmanager
+def paper_exchange() -> Iterator[Paper]:
+    """A paper exchange in its own process."""
+    process = PaperProcess(seed=5, accounts=40)
+    asyncio.run(process.start())
+    try:
+        yield Paper(process)
+    finally:
+        assert asyncio.run(process.stop()) == 0, "the paper exchange ended in disorder"
+
+
+def children_of(pid: int) -> dict[int, bytes]:
+    """The processes that a process has started, with their command lines."""
+    found = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()
+    return {int(child): Path(f"/proc/{child}/cmdline").read_bytes() for child in found}

@@ -192,8 +192,8 @@ class Stage:
         posting.cancel()
         await asyncio.gather(posting, return_exceptions=True)
         by_s = time.monotonic() + PATIENCE_S
-        while pending := (await self.status())["events_pending"]:
-            assert time.monotonic() < by_s, f"{pending} events are never served"
+        while (await self.status())["events_pending"]:
+            assert time.monotonic() < by_s, f"never served: {await self._waiting()}"
             await asyncio.sleep(0.05)
         await self.sync_all()
         last = (await self.status())["last_change"]
@@ -202,6 +202,13 @@ class Stage:
         assert not consuming.done(), consuming.result()
         consuming.cancel()
         await asyncio.gather(consuming, return_exceptions=True)
+
+    async def _waiting(self) -> list[tuple[dict[str, Any], Any]]:
+        """The events that wait, each with why its robot is looked at when it is."""
+        store = DuckDBStore((await self.ask("POST", "/v1/snapshot"))[1]["path"], readonly=True)
+        events = list(store.load().events.values())[:5]
+        store.close()
+        return [(event, (await self.ask("GET", f"/v1/explain/{event['robot']}"))[1]) for event in events]
 
     async def sync_all(self) -> None:
         """A forced sync of each robot, some at a time; all of them are proven."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import socket
 import tempfile
 from collections.abc import Coroutine, Mapping
 from contextlib import AsyncExitStack, suppress
@@ -22,6 +23,7 @@ from fleetsync_adapters.cli.summary import Result
 from fleetsync_adapters.cli.witness import Witness, find_witness
 from fleetsync_adapters.demo import Demo, DemoSize
 from fleetsync_adapters.duckdb_store import DuckDBStore
+from fleetsync_adapters.http_api.listening import listen
 from fleetsync_adapters.paper.process import PaperFailed
 
 DEMO_S = 60
@@ -127,13 +129,14 @@ class _Run:
         self._demo: Demo | None = None
 
     async def through(self) -> Result:
+        listener = await self._listening()
         assembly, store = await self._assemble()
         engine = Engine(assembly.accounts, assembly.robots, settings=assembly.settings, exchanges=assembly.exchanges,
                         egress_proxies=assembly.proxies, store=store, on_notice=self._noticed)
         witness = await self._stop.unless_asked(find_witness(assembly))
         if witness is not None:
             self._stack.push_async_callback(witness.close)
-        serving = Serving(engine, assembly.db_path, self._order.http)
+        serving = Serving(engine, assembly.db_path, self._order.http, listener)
         await engine.start()
         self._stack.push_async_callback(self._end, engine)
         self._stack.push_async_callback(serving.stop)
@@ -169,6 +172,15 @@ class _Run:
         )
 
     # -- the parts
+
+    async def _listening(self) -> socket.socket | None:
+        """The socket for others: a port that is taken is told before anything is started."""
+        public = self._order.http
+        if public is None:
+            return None
+        listener = await listen(public.host, public.port)
+        self._stack.callback(listener.close)
+        return listener
 
     async def _assemble(self) -> tuple[Assembly, DuckDBStore]:
         """The parts, with the database open: a file in use is told before anything is started."""

@@ -2,7 +2,8 @@
 
 | file          | responsibility                                                                        |
 |---------------|---------------------------------------------------------------------------------------|
-| server        | `ApiServer`: the socket, the run file, start and stop                                 |
+| server        | `ApiServer`: the run file, start and stop                                             |
+| listening     | the socket, which can be taken before there is an engine to serve                     |
 | gate          | what is refused before any route: peers, hosts, origins, tokens; the answers' headers |
 | app           | the routes put together, errors as JSON, the schema                                   |
 | routes_*      | events and syncs; the fleet; the change feed                                          |

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import errno
 import logging
 import re
 import socket
@@ -13,11 +12,12 @@ from typing import Any, Self
 import uvicorn
 
 from fleetsync.engine import Engine
-from fleetsync.errors import AddressInUse, ConfigError
+from fleetsync.errors import ConfigError
 from fleetsync.units import SECOND_MS, s_from_ms
 from fleetsync_adapters.http_api.app import make_app
 from fleetsync_adapters.http_api.gate import is_loopback
 from fleetsync_adapters.http_api.host import CLOSING_MS, Host
+from fleetsync_adapters.http_api.listening import listen
 from fleetsync_adapters.http_api.run_file import RunFile
 from fleetsync_adapters.http_api.snapshots import Snapshots
 
@@ -25,7 +25,6 @@ _LOG = logging.getLogger("fleetsync.http")
 _TOKEN = re.compile(r"[!-~]{16,512}")
 _HEARTBEAT_MS = 15 * SECOND_MS
 _STALLED_MS = 60 * SECOND_MS
-_BACKLOG = 512
 
 
 class _Server(uvicorn.Server):
@@ -44,6 +43,7 @@ class ApiServer:
         engine: it is started before and stopped after the server.
         host: the address to listen on.
         port: 0 takes a free one; see `url`.
+        listener: a socket that `listening.listen` gave, in place of host and port; the server closes it.
         token: what clients have to show (16 or more visible ASCII characters); required off loopback.
         run_file: where to say that the engine runs, for programs of the same user; None says it nowhere.
         heartbeat_ms: a change stream without news sends a comment this often.
@@ -53,9 +53,11 @@ class ApiServer:
         ConfigError: the address is not loopback and there is no token, the token is too weak, or there is no such port.
     """
 
-    def __init__(self, engine: Engine, *, host: str = "127.0.0.1", port: int = 0, token: str | None = None,
-                 run_file: str | None = None, heartbeat_ms: int = _HEARTBEAT_MS,
-                 stalled_ms: int = _STALLED_MS) -> None:
+    def __init__(self, engine: Engine, *, host: str = "127.0.0.1", port: int = 0,
+                 listener: socket.socket | None = None, token: str | None = None, run_file: str | None = None,
+                 heartbeat_ms: int = _HEARTBEAT_MS, stalled_ms: int = _STALLED_MS) -> None:
+        if listener is not None:
+            host, port = listener.getsockname()[:2]
         if token is None and not is_loopback(host):
             raise ConfigError(f"{host} can be reached from other machines: a token is required",
                               hint="set a token, or listen on 127.0.0.1")
@@ -65,6 +67,7 @@ class ApiServer:
             raise ConfigError("the token must be 16 to 512 visible ASCII characters, without blanks")
         self._engine = engine
         self._address = (host, port)
+        self._listener = listener
         self._token = token
         self._run_file = RunFile(run_file) if run_file else None
         self._spans_ms = (heartbeat_ms, stalled_ms)
@@ -93,7 +96,7 @@ class ApiServer:
             ConfigError: there is no such address on this machine.
             StoreRefused: the run file cannot be written.
         """
-        listener = await _listen(*self._address)
+        listener = self._listener or await listen(*self._address)
         self._bound = listener.getsockname()[:2]
         heartbeat_ms, stalled_ms = self._spans_ms
         self._host = Host(self._engine, snapshots=Snapshots(self._engine), started_at_ms=self._engine.clock.now_ms(),
@@ -154,26 +157,3 @@ class ApiServer:
 def _transport(connection: Any) -> asyncio.WriteTransport:
     transport: asyncio.WriteTransport = connection.transport
     return transport
-
-
-async def _listen(host: str, port: int) -> socket.socket:
-    """A listening socket; uvicorn itself would end the whole program where it cannot have one."""
-    loop = asyncio.get_running_loop()
-    try:
-        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    except OSError as error:
-        raise ConfigError(f"cannot listen on {host}: {error}") from error
-    family, kind, protocol, _, address = found[0]
-    listener = socket.socket(family, kind, protocol)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-        listener.listen(_BACKLOG)
-        listener.setblocking(False)  # noqa: FBT003 - the library takes it by position
-    except OSError as error:
-        listener.close()
-        if error.errno == errno.EADDRINUSE:
-            raise AddressInUse(f"{host} port {port} is taken by another program",
-                               hint="choose another port, or 0 for a free one") from error
-        raise ConfigError(f"cannot listen on {host} port {port}: {error.strerror}") from error
-    return listener

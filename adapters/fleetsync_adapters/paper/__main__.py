@@ -16,6 +16,7 @@ def main() -> int:
     parser.add_argument("--weight-per-minute", type=int, default=2400)
     parser.add_argument("--unlimited", action="store_true")
     parser.add_argument("--ready-file")
+    parser.add_argument("--ends-with-stdin", action="store_true")
     try:
         run_paper_exchange(**vars(parser.parse_args()))
     except FleetsyncError as error:

@@ -147,7 +147,6 @@ class PaperProcess:
             *(["--unlimited"] if unlimited else []),
         ]
         self._process: subprocess.Popen[bytes] | None = None
-        self._folder: tempfile.TemporaryDirectory[str] | None = None
         self.base_url = ""
         self.admin = PaperAdmin("")
 
@@ -167,18 +166,22 @@ class PaperProcess:
         Raises:
             PaperFailed: it ended before, or took too long.
         """
-        self._folder = tempfile.TemporaryDirectory(prefix="fleetsync-paper-")
-        ready = Path(self._folder.name) / "ready"
+        with tempfile.TemporaryDirectory(prefix="fleetsync-paper-") as folder:
+            await self._start(Path(folder) / "ready", within_s)
+        return self
+
+    async def _start(self, ready: Path, within_s: float) -> None:
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
         # asyncio's own subprocess would tie the child to this loop; starting one blocks for a few milliseconds only.
         self._process = subprocess.Popen(  # noqa: ASYNC220, S603 - as said above; our own interpreter and module
-            [sys.executable, "-m", "fleetsync_adapters.paper", *self._options, "--ready-file", str(ready)],
-            env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+            [sys.executable, "-m", "fleetsync_adapters.paper", *self._options, "--ready-file", str(ready),
+             "--ends-with-stdin"],  # however we end, the system closes our end of this pipe
+            env=environment, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
             start_new_session=True,  # Ctrl-C in a terminal is for the parent, which then stops this child in order
         )
         try:
             async with asyncio.timeout(within_s):
-                while not ready.exists():
+                while not (base_url := _told(ready)):
                     self._check_alive()
                     await asyncio.sleep(0.02)
         except TimeoutError as error:
@@ -187,9 +190,8 @@ class PaperProcess:
         except PaperFailed:
             await self.stop()
             raise
-        self.base_url = ready.read_text(encoding="utf-8")
+        self.base_url = base_url
         self.admin = PaperAdmin(self.base_url)
-        return self
 
     async def stop(self, within_s: float = 5) -> int:
         """End it; returns its exit code (0 after a clean end)."""
@@ -202,12 +204,10 @@ class PaperProcess:
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 code = await asyncio.to_thread(self._process.wait)
-            if self._process.stderr is not None:
-                self._process.stderr.close()
+            for pipe in (self._process.stdin, self._process.stderr):
+                if pipe is not None:
+                    pipe.close()
             self._process = None
-        if self._folder is not None:
-            self._folder.cleanup()
-            self._folder = None
         return code
 
     def _check_alive(self) -> None:
@@ -227,3 +227,8 @@ class PaperProcess:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.stop()
+
+
+def _told(ready: Path) -> str:
+    """Where it serves; "" while it does not."""
+    return ready.read_text(encoding="utf-8") if ready.exists() else ""

@@ -4,6 +4,7 @@ import asyncio
 import errno
 import os
 import signal
+import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
@@ -72,9 +73,10 @@ async def serving(
 
 
 async def serve(
-    venue: Venue, *, host: str, port: int, ready: Callable[[Serving], None], stop: asyncio.Event | None = None
+    venue: Venue, *, host: str, port: int, ready: Callable[[Serving], None], stop: asyncio.Event | None = None,
+    ends_with_stdin: bool = False,
 ) -> None:
-    """Serve until SIGTERM, SIGINT or `stop`.
+    """Serve until SIGTERM, SIGINT or `stop`; or until the other end of a pipe at the standard input is closed.
 
     Raises:
         AddressInUse: another program has the port.
@@ -84,9 +86,15 @@ async def serve(
     for number in (signal.SIGTERM, signal.SIGINT):
         with suppress(NotImplementedError):  # no signal handlers on this platform's loop: Ctrl-C ends it the hard way
             loop.add_signal_handler(number, stop.set)
-    async with serving(venue, host=host, port=port) as running:
-        ready(running)
-        await stop.wait()
+    if ends_with_stdin:  # nothing is ever written there: readable means its end
+        loop.add_reader(sys.stdin.fileno(), stop.set)
+    try:
+        async with serving(venue, host=host, port=port) as running:
+            ready(running)
+            await stop.wait()
+    finally:
+        if ends_with_stdin:
+            loop.remove_reader(sys.stdin.fileno())
 
 
 def run_paper_exchange(
@@ -100,8 +108,9 @@ def run_paper_exchange(
     unlimited: bool = False,
     ready_file: str | None = None,
     on_ready: Callable[[str], None] | None = None,
+    ends_with_stdin: bool = False,
 ) -> None:
-    """Run a paper exchange until SIGTERM or SIGINT; prints nothing.
+    """Run a paper exchange until SIGTERM or SIGINT, or (`ends_with_stdin`) whoever started it is gone; prints nothing.
 
     Once it serves, its base url is written to `ready_file` (whole, or not at all) and handed to `on_ready`.
 
@@ -117,7 +126,7 @@ def run_paper_exchange(
         if on_ready is not None:
             on_ready(running.base_url)
 
-    asyncio.run(serve(venue, host=host, port=port, ready=ready))
+    asyncio.run(serve(venue, host=host, port=port, ready=ready, ends_with_stdin=ends_with_stdin))
 
 
 def _write_whole(path: Path, text: str) -> None:
