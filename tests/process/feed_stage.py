@@ -91,6 +91,13 @@ class Stage:
             await asyncio.sleep(0.02)
         self.url = url
 
+    async def all_up(self) -> None:
+        """Wait until all workers are up."""
+        by_s = time.monotonic() + PATIENCE_S
+        while (told := await self.status())["workers_up"] < told["workers"]:
+            assert time.monotonic() < by_s, f"workers do not come up: {told}"
+            await asyncio.sleep(0.05)
+
     async def ask(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
         """One request to whatever engine runs."""
         data = None if body is None else orjson.dumps(body)

@@ -61,6 +61,7 @@ async def _soak(folder: Path) -> tuple[Stage, Watch]:
         process, work, watch = stage.spawn(), [], Watch()
         try:
             await stage.ready(process)
+            await stage.all_up()
             work += [asyncio.create_task(job) for job in (stage.post(), stage.consume(), stage.trade())]
             trouble = asyncio.create_task(_trouble(stage))
             await _watch(stage, process.pid, watch, [*work, trouble])
