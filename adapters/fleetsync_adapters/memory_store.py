@@ -98,7 +98,9 @@ class MemoryStore:
             same = change == self._changes[change.number - 1]
             assert same, f"change {change.number} is committed already, with another content"
         # All checks come before the first write: a batch that is refused leaves nothing behind.
-        robots = _rows(batch.robots, store_rows.robot_row)
+        robots = {robot: store_rows.aged_row(self._robots[robot], at)
+                  for robot, at in store_rows.ages_by_id(batch.ages) if robot in self._robots}
+        robots |= _rows(batch.robots, store_rows.robot_row)
         accounts = _rows(batch.accounts, store_rows.account_row)
         positions = _rows(batch.positions, store_rows.position_row)
         orders = _rows(batch.orders, store_rows.order_row)

@@ -13,6 +13,7 @@ from typing import Any, Final
 import orjson
 
 from fleetsync.model import Change, Order, Position
+from fleetsync.ports import Instants
 
 REQUIRED: Final = object()
 
@@ -65,10 +66,12 @@ SYNC: Final[Columns] = {
     "fault": (_TEXT, ""),
 }
 
+AGES: Final = ("positions_as_of_ms", "orders_as_of_ms", "conditional_as_of_ms", "last_sync_at_ms", "last_event_at_ms")
 POSITION: Final = ("account", *(field.name for field in fields(Position)))
 ORDER: Final = ("account", *(field.name for field in fields(Order)))
 _position_values = attrgetter(*POSITION[1:])
 _order_values = attrgetter(*ORDER[1:])
+_AGE_PLACES: Final = tuple([[*ROBOT].index(name) for name in AGES])
 CHANGE: Final = (*(field.name for field in fields(Change)), "committed_at_ms")
 
 
@@ -95,6 +98,27 @@ def row_of(columns: Columns, row: Mapping[str, Any]) -> tuple[Any, ...]:
 def robot_row(key: str, row: Mapping[str, Any]) -> tuple[Any, ...]:
     """A robot under its id."""
     return _row_under(key, row_of(ROBOT, {"id": key, **row}))
+
+
+def age_columns(ages: Mapping[str, Instants]) -> dict[str, list[Any]]:
+    """Robots and their instants, column by column; empty where there are none."""
+    if not ages:
+        return {}
+    columns = zip(*ages.values(), strict=True)
+    return {"id": [clean(robot) for robot in ages], **dict(zip(AGES, map(list, columns), strict=True))}
+
+
+def ages_by_id(ages: Mapping[str, Instants]) -> list[tuple[str, Instants]]:
+    """Robots, under the ids that a store keeps, and their instants."""
+    return [(clean(robot), instants) for robot, instants in ages.items()]
+
+
+def aged_row(row: Sequence[Any], instants: Instants) -> tuple[Any, ...]:
+    """A stored robot with new instants."""
+    aged = list(row)
+    for place, at_ms in zip(_AGE_PLACES, instants, strict=True):
+        aged[place] = at_ms
+    return tuple(aged)
 
 
 def account_row(key: str, row: Mapping[str, Any]) -> tuple[Any, ...]:

@@ -13,7 +13,7 @@ from fleetsync.book import Finding, plain
 from fleetsync.fleet import AccountState, Fleet
 from fleetsync.messages import Request
 from fleetsync.model import Certainty, Change, Order, Position
-from fleetsync.ports import Batch, Loaded
+from fleetsync.ports import Batch, Instants, Loaded
 from fleetsync.units import MINUTE_MS
 
 _FRESH_MAX = 1_000  # instants; more would make the next sorting-in a pause that can be felt
@@ -117,6 +117,8 @@ class Journal:
         self.served: list[tuple[int, int]] = []  # (event id, accepted at) of events whose outcome is in `batch`
         self.answered: list[tuple[int, str]] = []  # (waiter, "" or why not) of forced syncs
         self._dirty: set[int] = set()
+        self._aged: set[int] = set()
+        self._unsure: set[int] = set()  # robots whose rows, as written last, do not say "agreed"
         self._said: set[str] = set()
 
     def restore(self, loaded: Loaded, recent: Iterable[Change] = ()) -> None:
@@ -137,9 +139,15 @@ class Journal:
         """The robot's row has to be written again."""
         self._dirty.add(slot)
 
+    def robot_aged(self, slot: int) -> None:
+        """The robot's row has to be told how old it is; if that is all that is new, that alone is written."""
+        self._aged.add(slot)
+
     def robot_removed(self, robot_id: str, slot: int) -> None:
         """The robot's row goes."""
         self._dirty.discard(slot)
+        self._aged.discard(slot)
+        self._unsure.discard(slot)
         self.batch.robots[robot_id] = None
 
     def account_changed(self, state: AccountState) -> None:
@@ -194,11 +202,21 @@ class Journal:
     def take_batch(self, fleet: Fleet) -> Batch:
         """Everything to commit since the last call."""
         batch, self.batch = self.batch, Batch()
+        ids, account_of, certainty = fleet.ids, fleet.account_of, fleet.certainty
+        for slot in self._aged - self._dirty:
+            state = account_of[slot]
+            if state is None:
+                continue
+            if slot in self._unsure or certainty(slot) is not Certainty.AGREED:
+                self._dirty.add(slot)
+            else:
+                batch.ages[ids[slot]] = instants(fleet, slot, state)
         for slot in self._dirty:
-            state = fleet.account_of[slot]
+            state = account_of[slot]
             if state is not None:
-                batch.robots[fleet.ids[slot]] = robot_row(fleet, slot, state)
-        self._dirty = set()
+                row = batch.robots[ids[slot]] = robot_row(fleet, slot, state)
+                (self._unsure.discard if row["certainty"] == Certainty.AGREED else self._unsure.add)(slot)
+        self._dirty, self._aged = set(), set()
         return batch
 
     def take_served(self) -> list[tuple[int, int]]:
@@ -256,11 +274,22 @@ def owners(fleet: Fleet, slots: Sequence[int], client_id: str) -> Sequence[int]:
     return [slot for slot in slots if client_id.startswith(fleet.prefix_of.get(slot) or "\0")] or slots
 
 
+def instants(fleet: Fleet, slot: int, state: AccountState) -> Instants:
+    """When each surface of a robot was true, when it was synced, and when an event named it last."""
+    read_ms, event_ms = state.positions_as_of_ms, fleet.last_event_at_ms[slot]
+    if state.route.one_list and not state.books:  # the list of positions answers all that is to be known
+        orders_ms = max(read_ms, state.orders_as_of_ms, fleet.orders_as_of_ms[slot])
+        return read_ms, orders_ms, state.conditional_as_of_ms, read_ms, event_ms
+    orders_ms = fleet.orders_as_of(state, slot)
+    return read_ms, orders_ms, state.conditional_as_of_ms, fleet.age_as_of(slot), event_ms
+
+
 def robot_row(fleet: Fleet, slot: int, state: AccountState) -> dict[str, Any]:
     """A robot as the store keeps it."""
     intervals = fleet.intervals_of.get(slot)
     stopped = fleet.stopped.get(slot, "") or state.stopped
     certainty = fleet.certainty(slot)
+    positions_ms, orders_ms, conditional_ms, sync_ms, event_ms = instants(fleet, slot, state)
     return {
         "id": fleet.ids[slot], "account": state.account.id, "symbol": fleet.symbols[slot],
         "phase": 0 if certainty is Certainty.UNKNOWN else fleet.phase[slot],
@@ -269,8 +298,6 @@ def robot_row(fleet: Fleet, slot: int, state: AccountState) -> dict[str, Any]:
         "holding_ms": intervals.holding_ms if intervals else None,
         "working_ms": intervals.working_ms if intervals else None,
         "flat_ms": intervals.flat_ms if intervals else None,
-        "positions_as_of_ms": state.positions_as_of_ms, "orders_as_of_ms": fleet.orders_as_of(state, slot),
-        "conditional_as_of_ms": state.conditional_as_of_ms, "last_sync_at_ms": fleet.age_as_of(slot),
-        "last_event_at_ms": fleet.last_event_at_ms[slot], "stopped": stopped,
-        "certainty": certainty.value,
+        "positions_as_of_ms": positions_ms, "orders_as_of_ms": orders_ms, "conditional_as_of_ms": conditional_ms,
+        "last_sync_at_ms": sync_ms, "last_event_at_ms": event_ms, "stopped": stopped, "certainty": certainty.value,
     }

@@ -66,6 +66,7 @@ class Exchange(Protocol):
         """Close all connections; no request is in flight any more."""
 
 
+Instants = tuple[int, int, int, int, int]  # of a robot: its three surfaces read, its last sync, its last event
 Asking = tuple[int, str, str]  # (at_ms, robot or "" for the engine itself, what)
 
 
@@ -73,11 +74,13 @@ Asking = tuple[int, str, str]  # (at_ms, robot or "" for the engine itself, what
 class Batch:
     """One transaction for the store: rows by key, and the changes that made them. None as a value deletes the row.
 
-    Keys: robot id; account id; (account, symbol, side) for positions; (account, order id) for orders. What was asked
+    Keys: robot id; account id; (account, symbol, side) for positions; (account, order id) for orders. `ages` are new
+    instants of robots whose rows are otherwise as committed; of a robot without a row they are ignored. What was asked
     of the engine: "start", "settings" and "stop" of itself; "sync", or a kind of event, of a robot.
     """
 
     robots: dict[str, dict[str, Any] | None] = field(default_factory=dict)
+    ages: dict[str, Instants] = field(default_factory=dict)  # the heartbeat
     accounts: dict[str, dict[str, Any] | None] = field(default_factory=dict)
     positions: dict[tuple[str, str, str], Position | None] = field(default_factory=dict)
     orders: dict[tuple[str, str], Order | None] = field(default_factory=dict)
@@ -88,8 +91,8 @@ class Batch:
     asked: dict[Asking, dict[str, Any]] = field(default_factory=dict)  # what came from outside, likewise
 
     def __bool__(self) -> bool:
-        return any((self.robots, self.accounts, self.positions, self.orders, self.changes, self.events, self.freezes,
-                    self.syncs, self.asked))
+        return any((self.robots, self.ages, self.accounts, self.positions, self.orders, self.changes, self.events,
+                    self.freezes, self.syncs, self.asked))
 
 
 @dataclass(slots=True)

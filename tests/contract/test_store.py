@@ -69,6 +69,30 @@ def test_a_later_row_replaces_the_earlier_one_whole_and_none_deletes(rig: Rig) -
     assert after.orders == {("main", "77"): order(filled="0.5")}
 
 
+def test_a_heartbeat_replaces_the_instants_of_robots_and_nothing_else_of_their_rows(rig: Rig) -> None:
+    robots: dict[str, dict[str, Any] | None] = {
+        name: {"account": "main", "symbol": SYMBOL, "phase": 1, "flat_ms": 7, "certainty": "agreed"} for name in "abc"}
+    rig.store.commit(Batch(robots=robots), AT_MS)
+    rig.store.commit(Batch(ages={"a": (1, 2, 3, 4, 5), "c": (6, 7, 8, 9, 10)}), AT_MS)
+    rig.store.commit(Batch(ages={"a": (11, 12, 13, 14, 15)}), AT_MS)
+    before, after = Loaded(robots={}), rig.reopen().load().robots
+    before.robots = {name: {**after["b"], "id": name} for name in "abc"}
+    names = ("positions_as_of_ms", "orders_as_of_ms", "conditional_as_of_ms", "last_sync_at_ms", "last_event_at_ms")
+    assert after["a"] == {**before.robots["a"], **dict(zip(names, (11, 12, 13, 14, 15), strict=True))}
+    assert after["c"] == {**before.robots["c"], **dict(zip(names, (6, 7, 8, 9, 10), strict=True))}
+    assert [after["b"][name] for name in ("phase", "flat_ms", *names)] == [1, 7, 0, 0, 0, 0, 0]
+
+
+def test_a_heartbeat_of_a_robot_without_a_row_or_with_one_in_the_same_batch_is_ignored(rig: Rig) -> None:
+    row = {"account": "main", "symbol": SYMBOL, "last_sync_at_ms": 9}
+    rig.store.commit(Batch(robots={"gone": row, "new": row}), AT_MS)
+    age = (1, 1, 1, 1, 1)
+    rig.store.commit(Batch(robots={"gone": None, "new": row}, ages={"gone": age, "new": age, "never": age}), AT_MS)
+    after = rig.reopen().load().robots
+    assert [*after] == ["new"]
+    assert after["new"]["last_sync_at_ms"] == 9
+
+
 def test_deleting_what_is_not_there_is_no_error(rig: Rig) -> None:
     rig.store.commit(Batch(robots={"r9": None}, orders={("main", "1"): None}, events={4: None}), AT_MS)
     assert rig.store.load() == Loaded()

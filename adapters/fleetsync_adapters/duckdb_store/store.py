@@ -56,7 +56,7 @@ class DuckDBStore:
         self._readers = 0
         self._connection: duckdb.DuckDBPyConnection | None = None
         self._writer: Writer | None = None  # None after a failure, until `_recover`
-        self._ends = Ends(0, 0, 0)
+        self._ends = Ends(0, 0, 0, 0)
         self._acknowledged_sync = 0  # the last record we said was committed; `_ends` is ahead after a doubtful failure
         self._pruned_at_ms = 0
         self._pruned_sync = 0
@@ -115,7 +115,8 @@ class DuckDBStore:
                 self._recover()
                 raise
             self._ends = Ends(self._ends.change + len(changes), self._ends.sync + syncs,
-                              max(self._ends.event, *batch.events, 0))
+                              max(self._ends.event, *batch.events, 0),
+                              max([self._ends.asked_at_ms, *(at_ms for at_ms, _, _ in batch.asked)]))
             self._acknowledged_sync = self._ends.sync
             opening.make_private(self.path)
             self._prune_when_due(at_ms)
@@ -180,7 +181,9 @@ class DuckDBStore:
 
     def _take_over(self, connection: duckdb.DuckDBPyConnection) -> None:
         """Learn what is truly in the file, and be ready to write."""
-        self._ends = Ends(*(_last(connection, *column) for column in _NUMBERED))
+        change, sync, event = (_last(connection, *column) for column in _NUMBERED)
+        # To be read only, a file of the schema before may have no such table.
+        self._ends = Ends(change, sync, event, 0 if self.readonly else _last(connection, "asked", "at_ms"))
         self._writer = None if self.readonly else Writer(connection)
 
     def _recover(self) -> None:

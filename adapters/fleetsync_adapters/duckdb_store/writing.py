@@ -2,7 +2,8 @@
 
 `Write` is the batch as rows, checked before any transaction begins. `Writer` replaces rows by deleting and appending
 them, over appenders that stay open. On a table of a million rows that is 2.5 times faster than an upsert, which has
-to touch every column of the old rows where they lie; on small tables it is as fast.
+to touch every column of the old rows where they lie; on small tables it is as fast. The heartbeat is an update of the
+columns it brings, and of no others: a quarter of the cost of new rows, and nothing that grows the file.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -14,8 +15,10 @@ import duckdb
 from fleetsync.model import Change
 from fleetsync.ports import Batch
 from fleetsync_adapters import store_rows
+from fleetsync_adapters.duckdb_store.opening import script
 
 Row = tuple[Any, ...]
+_AGES: Final = script("ages.sql")
 
 # table -> its primary key
 KEYS: Final[dict[str, list[str]]] = {
@@ -31,17 +34,19 @@ KEYS: Final[dict[str, list[str]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Ends:
-    """The highest numbers in the file: of changes, of sync records, and of events that wait."""
+    """The highest numbers in the file: of changes, of sync records, and of events that wait; the last thing asked."""
 
     change: int
     sync: int
     event: int
+    asked_at_ms: int
 
 
 @dataclass(slots=True)
 class Write:
-    """A batch as rows, table by table: first the keys that go, then the rows that come."""
+    """A batch as rows, table by table: first new instants by column, then the keys that go, then the rows that come."""
 
+    ages: dict[str, list[Any]] = field(default_factory=dict)
     deletes: dict[str, list[Row]] = field(default_factory=dict)
     appends: dict[str, list[Row]] = field(default_factory=dict)
 
@@ -60,7 +65,7 @@ def rows_of(batch: Batch, changes: Sequence[Change], at_ms: int, ends: Ends, *, 
     )
     for table, rows, row_of in keyed:
         for key, value in rows.items():
-            if table != "events" or key <= ends.event:  # an event with a higher number cannot be there yet
+            if not _is_new(table, key, ends):
                 write.deletes.setdefault(table, []).append(store_rows.key_row(key))
             if value is not None:
                 write.appends.setdefault(table, []).append(row_of(key, value))
@@ -71,7 +76,15 @@ def rows_of(batch: Batch, changes: Sequence[Change], at_ms: int, ends: Ends, *, 
         write.appends["syncs"] = [
             (seq, *store_rows.row_of(store_rows.SYNC, row)) for seq, row in enumerate(new, ends.sync + 1)
         ]
+    write.ages = store_rows.age_columns(batch.ages)
     return write
+
+
+def _is_new(table: str, key: Any, ends: Ends) -> bool:
+    """Whether a key is numbered or timed behind the last in the file: nothing of it can be there yet."""
+    if table == "asked":
+        return bool(key[0] > ends.asked_at_ms)
+    return table == "events" and key > ends.event
 
 
 class Writer:
@@ -85,6 +98,8 @@ class Writer:
     def commit(self, write: Write) -> None:
         """All of it, or nothing. After an error the connection may be unusable: make a new writer."""
         self._connection.execute("BEGIN")
+        if write.ages:
+            self._connection.execute(_AGES, write.ages)
         for appenders, rows in ((self._deletes, write.deletes), (self._appends, write.appends)):
             for table, batch in rows.items():
                 appenders[table].append_rows(batch)
