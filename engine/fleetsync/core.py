@@ -199,7 +199,8 @@ class Core:
         if sync is None:
             self._done_late(done, now_ms)
             return
-        self.roster.finished(sync.worker, urgent=sync.urgent)
+        waited_ms = done.taken_at_ms - sync.started_at_ms if done.taken_at_ms else None
+        self.roster.finished(sync.worker, urgent=sync.urgent, waited_ms=waited_ms)
         sync.route.circuit.ended(now_ms)
         self.settlement.settle(sync, done, now_ms)
 
@@ -284,7 +285,7 @@ class Core:
         for offset in range(share):
             slot = (self._heartbeat_slot + offset) % slots
             if self.fleet.account_of[slot] is not None:
-                self.journal.robot_changed(slot)
+                self.journal.robot_aged(slot)
         self._heartbeat_slot = (self._heartbeat_slot + share) % max(slots, 1)
         self.timing.renew()
         for route in self.fleet.routes.values():

@@ -9,10 +9,48 @@ from dataclasses import dataclass, field
 from fleetsync.fleet import AccountState, Fleet, Route
 
 _SCHEDULED_ONE_IN = 5  # of the places that come free, one in so many is not for urgent work, however much there is
+_WAITED_MS = 12  # as long as syncs may lie at a worker before it comes to them: what is urgent waits as long
+_ROOM_MIN = 8  # a worker gets this many, however late it is
+_ROUND_MIN = 16  # fewer reports say nothing about a worker
+
+
+class Room:
+    """How many scheduled syncs a worker can use at once. More would lie there as a queue in front of urgent ones.
+
+    What tells is how long syncs waited until the worker came to them: it leaves out how long the exchange takes, for
+    which as many syncs as there are budgets for may be under way. Once a round (as many reports as there is room for)
+    the median is looked at: where it is too long, room shrinks in proportion; where it is not and all room was used,
+    room grows. The median, since a pause of some process is in a few of them.
+
+    Args:
+        most: never more than this; it is the room of a worker that nothing is known of.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.size = self._most = most
+        self._waited_ms: list[int] = []
+        self._was_full = False
+
+    def reported(self, waited_ms: int, in_flight: int) -> None:
+        """A sync came back that had waited so long; as many were in flight, itself included."""
+        waits_ms = self._waited_ms
+        waits_ms.append(waited_ms)
+        self._was_full = self._was_full or in_flight >= self.size
+        if len(waits_ms) < max(self.size, _ROUND_MIN):
+            return
+        waits_ms.sort()
+        middle_ms = waits_ms[len(waits_ms) // 2]
+        if middle_ms > _WAITED_MS:
+            self.size = max(self.size * max(_WAITED_MS, middle_ms // 2) // middle_ms, min(_ROOM_MIN, self._most))
+        elif self._was_full:
+            self.size = min(self.size + self.size // 8 + 1, self._most)
+        waits_ms.clear()
+        self._was_full = False
 
 
 @dataclass(slots=True)
 class _Worker:
+    room: Room
     pid: int = 0  # 0: down
     accounts: int = 0
     in_flight: int = 0
@@ -27,9 +65,9 @@ class Roster:
     """The workers as the core knows them."""
 
     def __init__(self, workers: int, in_flight_max: int, urgent_share: float = 0.0) -> None:
-        self._workers = [_Worker() for _ in range(workers)]
+        scheduled_max = max(int(in_flight_max * (1 - urgent_share)), 1)  # the rest is kept for urgent work
+        self._workers = [_Worker(Room(scheduled_max)) for _ in range(workers)]
         self._in_flight_max = in_flight_max
-        self._scheduled_max = max(int(in_flight_max * (1 - urgent_share)), 1)  # the rest is kept for urgent work
         self._freed: set[int] = set()  # workers that have taken in a report since accounts were last unstalled
         self.opening_at_ms: int | None = None  # when the opening of an exchange may be tried (again)
         self.fresh: dict[int, AccountState] = {}  # accounts whose worker has to be told about them or their symbols
@@ -89,7 +127,7 @@ class Roster:
     def serves(self, worker: int, route: Route, *, urgent: bool = False) -> bool:
         """Whether the worker can take a sync on that route now."""
         crewed = self._workers[worker]
-        if crewed.in_flight >= self._in_flight_max or (crewed.scheduled >= self._scheduled_max and not urgent):
+        if crewed.in_flight >= self._in_flight_max or (crewed.scheduled >= crewed.room.size and not urgent):
             return False
         return crewed.pid > 0 and crewed.opened.get(route.name, False)
 
@@ -99,9 +137,11 @@ class Roster:
         crewed.in_flight += 1
         crewed.scheduled += not urgent
 
-    def finished(self, worker: int, *, urgent: bool = False) -> None:
-        """A sync of the worker was reported, or given up."""
+    def finished(self, worker: int, *, urgent: bool = False, waited_ms: int | None = None) -> None:
+        """A sync of the worker was reported, or given up; it lay there for `waited_ms` until the worker came to it."""
         crewed = self._workers[worker]
+        if waited_ms is not None and not urgent:
+            crewed.room.reported(waited_ms, crewed.scheduled)
         crewed.in_flight = max(crewed.in_flight - 1, 0)
         crewed.scheduled = max(crewed.scheduled - (not urgent), 0)
         self._freed.add(worker)
@@ -128,7 +168,7 @@ class Roster:
             crewed = self._workers[worker]
             room = self._in_flight_max - crewed.in_flight
             room -= _take_out(crewed.pressing, room - room // _SCHEDULED_ONE_IN, freed)
-            _take_out(crewed.stalled, min(room, self._scheduled_max - crewed.scheduled), freed)
+            _take_out(crewed.stalled, min(room, crewed.room.size - crewed.scheduled), freed)
         self._freed.clear()
         return freed
 

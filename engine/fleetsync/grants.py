@@ -157,7 +157,8 @@ class Granter:
         route.urgent.remove(state.index)
         route.ready.remove(state.index)
         full = urgent or bool(need.questions) or self._wants_rows(state, calls)
-        message = Dispatch(sync.id, state.account.id, calls, now_ms + self._core.settings.grant_valid_ms, full)
+        message = Dispatch(sync.id, state.account.id, calls, now_ms + self._core.settings.grant_valid_ms, full,
+                           urgent)
         self._core.commands.append((state.worker, message))
 
     def _wants_rows(self, state: AccountState, calls: Sequence[Call]) -> bool:

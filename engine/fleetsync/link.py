@@ -4,13 +4,14 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 
+from fleetsync.messages import Dispatch, SyncDone
 from fleetsync.wire import FrameDecoder, Message, WireError, encode
 
 log = logging.getLogger(__name__)
 
-GATHER_S = 0.002
+GATHER_S = 0.005
 """At full load frames leave this far apart, with all that came up meanwhile: a frame costs far more than a message.
-Where it is quiet, a message leaves at once."""
+Where it is quiet, a message leaves at once, and an urgent one does always, with all that waits before it."""
 UNSENT_MAX = 64 * 2**20
 """Bytes that may wait for an end that does not read: more than 10,000 accounts take to be introduced."""
 
@@ -32,6 +33,8 @@ class Link(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._decoder = FrameDecoder()
         self._outbox: list[Message] = []
+        self._leaving: asyncio.Handle | None = None  # the next frame ...
+        self._hurries = False  # ... and whether something urgent is in it
         self._flushed_s = 0.0  # by the loop's clock
         self._transport: asyncio.Transport | None = None
         self.closed: asyncio.Future[str] = self._loop.create_future()
@@ -41,8 +44,11 @@ class Link(asyncio.Protocol):
         """Take a message for the next frame; never blocks. After the link is closed it does nothing."""
         if self._transport is None:
             return
-        if not self._outbox:
-            self._loop.call_at(self._flushed_s + GATHER_S, self._flush)  # in this turn when that is past
+        if isinstance(message, Dispatch | SyncDone) and message.urgent and not self._hurries:
+            self._hurries = True
+            self._leave(self._loop.call_soon(self._flush))
+        elif self._leaving is None:
+            self._leave(self._loop.call_at(self._flushed_s + GATHER_S, self._flush))  # in this turn when that is past
         self._outbox.append(message)
 
     def finish(self) -> None:
@@ -80,7 +86,15 @@ class Link(asyncio.Protocol):
         if not self.closed.done():
             self.closed.set_result("")
 
+    def _leave(self, handle: asyncio.Handle | None) -> None:
+        """The next frame leaves by this and nothing else."""
+        if self._leaving is not None:
+            self._leaving.cancel()
+        self._leaving = handle
+
     def _flush(self) -> None:
+        self._leave(None)
+        self._hurries = False
         waiting, self._outbox, self._flushed_s = self._outbox, [], self._loop.time()
         if not waiting or self._transport is None:
             return

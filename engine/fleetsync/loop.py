@@ -1,16 +1,23 @@
-"""The loop around the core. Four verbs: wait, receive, decide, perform."""
+"""The loop around the core. Four verbs: wait, receive, decide, perform.
+
+A turn costs a tenth of a millisecond whatever it finds, and a sync in it far less. So when many syncs are under way,
+turns keep a distance, and each takes in what came up meanwhile. What is urgent, a hint for instance or the report that
+answers it, never waits for that.
+"""
 
 import asyncio
 from collections.abc import Callable, Sequence
 
 from fleetsync.core import Core
 from fleetsync.journal import Notice
-from fleetsync.messages import FromWorker
+from fleetsync.messages import FromWorker, SyncDone
 from fleetsync.ports import Clock, Crew
 from fleetsync.units import s_from_ms
 from fleetsync.writer import Writer
 
 _IDLE_WAIT_MS = 1_000
+_MANY = 16  # syncs in flight, from which on turns keep their distance ...
+_DISTANCE_MS = 5  # ... from the end of one to the start of the next
 
 
 class Loop:
@@ -22,9 +29,12 @@ class Loop:
         self._crew, self._clock, self._on_notice = crew, clock, on_notice
         self._messages: list[FromWorker] = []
         self._wake = asyncio.Event()
+        self._gathering = False  # reports that nobody waits for do not end the wait
+        self._called = False  # somebody else ended it
 
     def wake(self) -> None:
         """Something has changed that the core should look at."""
+        self._called = True
         self._wake.set()
 
     def end(self) -> None:
@@ -37,6 +47,7 @@ class Loop:
         """The loop: wait, receive, decide, perform."""
         core = self.core
         while True:
+            self._called = False
             now_ms = self._clock.now_ms()
             self.receive()
             if not self.stopping:
@@ -45,6 +56,8 @@ class Loop:
                 self._crew.send(worker, message)
             self.writer.look()
             self.tell()
+            if len(core.in_flight) >= _MANY:
+                await self._gather()
             wake_at_ms = core.next_wake_at_ms(now_ms) if not self.stopping else None
             wait_ms = _IDLE_WAIT_MS if wake_at_ms is None else max(wake_at_ms - self._clock.now_ms(), 1)
             await self.wait(min(wait_ms, _IDLE_WAIT_MS))
@@ -64,10 +77,21 @@ class Loop:
             timer.cancel()
         self._wake.clear()
 
+    async def _gather(self) -> None:
+        """Let reports come together, unless somebody waits for one of them."""
+        self._gathering = True
+        try:
+            await self.wait(_DISTANCE_MS)
+        finally:
+            self._gathering = False
+        if self._messages or self._called:
+            self._wake.set()
+
     def deliver(self, messages: Sequence[FromWorker]) -> None:
         """The crew hands messages over; the loop takes them in at its next turn."""
         self._messages.extend(messages)
-        self._wake.set()
+        if not self._gathering or not all(isinstance(each, SyncDone) and not each.urgent for each in messages):
+            self.wake()
 
     def receive(self) -> None:
         """Take in what has been delivered."""

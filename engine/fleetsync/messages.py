@@ -80,6 +80,7 @@ class Dispatch:
     calls: tuple[Call, ...]
     send_by_ms: int
     full: bool = False  # send rows even when they equal the previous ones
+    urgent: bool = False  # somebody waits for it: neither it nor its report waits for others on its way
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +90,8 @@ class SyncDone:
     sync_id: int
     answers: tuple[Answer, ...]
     requests: tuple[Request, ...]
+    urgent: bool = False  # as its dispatch
+    taken_at_ms: int = 0  # when the worker came to it; 0: not said
 
 
 @dataclass(frozen=True, slots=True)

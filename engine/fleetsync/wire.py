@@ -35,7 +35,7 @@ from fleetsync.messages import (
 from fleetsync.model import Fill, Order, Position
 from fleetsync.ports import ExchangeSpec
 
-VERSION = 1
+VERSION = 2
 FRAME_MAX = 16 * 2**20
 """Bytes in a frame: some 80,000 orders. One answer beyond that is a fault, not a reason to fill the memory."""
 

@@ -117,18 +117,20 @@ class Worker:
     # -- calls
 
     async def _serve(self, job: Dispatch) -> None:
+        taken_at_ms = self._clock.now_ms()
         known = self._accounts.get(job.account)
         if known is None:
-            self._deliver(refusal(job, self._clock.now_ms(), "this worker does not serve the account"))
+            self._deliver(refusal(job, taken_at_ms, "this worker does not serve the account"))
             return
         key = _key(known.account)
         if key not in self._open:
-            self._deliver(refusal(job, self._clock.now_ms(), f"{known.account.exchange} is not open in this worker"))
+            self._deliver(refusal(job, taken_at_ms, f"{known.account.exchange} is not open in this worker"))
             return
         asked = [self._ask(self._specs[key], self._open[key], job, call) for call in job.calls]
         brought = [await asked[0]] if len(asked) == 1 else await asyncio.gather(*asked)
         self._deliver(SyncDone(job.sync_id, tuple([answer for answer, _ in brought]),
-                               tuple([request for _, requests in brought for request in requests])))
+                               tuple([request for _, requests in brought for request in requests]),
+                               job.urgent, taken_at_ms))
 
     async def _ask(self, spec: ExchangeSpec, exchange: Exchange, job: Dispatch, call: Call) -> Brought:
         if not await self._pace.turn(job.account, job.send_by_ms):

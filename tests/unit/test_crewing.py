@@ -1,8 +1,9 @@
 """The roster: who waits for a full worker, and who comes first when it has room again."""
 
+from collections.abc import Callable
 from typing import cast
 
-from fleetsync.crewing import Roster
+from fleetsync.crewing import Room, Roster
 from fleetsync.fleet import AccountState, Route
 from fleetsync.model import Account
 
@@ -82,3 +83,66 @@ def test_accounts_that_cannot_be_served_take_no_room() -> None:
         roster.stall(state, 0)
     roster.finished(0)
     assert [state for state, _ in roster.unstall()] == [idle]
+
+
+def rounds(room: Room, waited_ms: Callable[[int], int], count: int = 12) -> int:
+    """Report whole rounds of a worker that is kept full, by how long a sync lies at each size; the size in the end."""
+    for _ in range(count):
+        for _ in range(max(room.size, 16)):
+            room.reported(waited_ms(room.size), room.size)
+    return room.size
+
+
+def test_a_worker_that_comes_to_its_syncs_at_once_keeps_all_its_room_however_slow_the_exchange_is() -> None:
+    assert rounds(Room(166), lambda _: 0) == 166
+
+
+def test_room_shrinks_until_what_lies_at_a_worker_is_soon_come_to() -> None:
+    room = Room(166)
+    size = rounds(room, lambda size: size // 2)  # each sync costs the worker half a millisecond
+    assert size < 40
+    assert size // 2 <= 14  # what is urgent waits no longer than that
+
+
+def test_room_grows_again_once_the_worker_is_quick_again() -> None:
+    room = Room(166)
+    assert rounds(room, lambda size: size * 2) < 16
+    assert rounds(room, lambda _: 1, 60) == 166
+
+
+def test_room_that_is_not_used_does_not_grow() -> None:
+    room = Room(100)
+    small = rounds(room, lambda size: size)
+    for _ in range(1_000):
+        room.reported(0, small - 1)
+    assert room.size == small
+
+
+def test_a_few_syncs_that_lay_long_do_not_shrink_the_room() -> None:
+    room = Room(100)
+    for number in range(1_000):
+        room.reported(3_000 if number % 3 == 0 else 1, 100)
+    assert room.size == 100
+
+
+def test_a_worker_gets_some_room_however_late_it_is() -> None:
+    assert rounds(Room(100), lambda _: 60_000) == 8
+    assert rounds(Room(3), lambda _: 60_000) == 3
+
+
+def test_scheduled_work_is_held_back_where_it_lies_long_and_urgent_work_is_not() -> None:
+    roster = crewed(100)
+    for _ in range(300):
+        for _ in range(8):
+            roster.started(0)
+        for _ in range(8):
+            roster.finished(0, waited_ms=500)
+    for _ in range(8):
+        assert roster.serves(0, ROUTE)
+        roster.started(0)
+    assert not roster.serves(0, ROUTE)
+    assert roster.serves(0, ROUTE, urgent=True)
+    for index in range(100):
+        roster.stall(account(index), index)
+    roster.finished(0, waited_ms=500)
+    assert len(roster.unstall()) == 1

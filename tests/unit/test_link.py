@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from tests.process.crew_support import until
 
 from fleetsync.link import Link
-from fleetsync.messages import WorkerLost
+from fleetsync.messages import Dispatch, SyncDone, WorkerLost
 from fleetsync.wire import Beat, Message, WireError
 
 
@@ -61,6 +61,25 @@ def test_every_burst_leaves_though_frames_keep_a_distance() -> None:
         await until(lambda: len(theirs.heard) == 50, "all bursts")
         assert theirs.heard == [Beat(number) for number in range(50)]
         assert len(theirs.readings) < 50
+
+    run(story)
+
+
+def test_what_is_urgent_leaves_at_once_with_all_that_waits_before_it() -> None:
+    async def story(ours: End, theirs: End) -> None:
+        ours.send(Beat(0))
+        await until(lambda: theirs.readings, "the first frame")
+        ours._flushed_s = asyncio.get_running_loop().time() + 3_600  # no other frame would leave for an hour
+        ours.send(Beat(1))
+        ours.send(Dispatch(2, "main", (), 0, urgent=False))
+        assert theirs.heard == [Beat(0)]
+        ours.send(Dispatch(3, "main", (), 0, urgent=True))
+        ours.send(SyncDone(4, (), (), urgent=True))
+        ours.send(Beat(5))
+        await until(lambda: len(theirs.readings) == 2, "the second frame")
+        assert [getattr(message, "sync_id", 0) for message in theirs.readings[1]] == [0, 2, 3, 4, 0]
+        ours.send(Beat(6))  # frames keep their distance again from the one that hurried
+        await until(lambda: len(theirs.heard) == 7, "the third frame")
 
     run(story)
 
