@@ -116,6 +116,7 @@ class Journal:
         self.changes = 0
         self.served: list[tuple[int, int]] = []  # (event id, accepted at) of events whose outcome is in `batch`
         self.answered: list[tuple[int, str]] = []  # (waiter, "" or why not) of forced syncs
+        self.store_failing_since_ms = 0  # the store takes no commits since then; 0 while it does
         self._dirty: set[int] = set()
         self._aged: set[int] = set()
         self._unsure: set[int] = set()  # robots whose rows, as written last, do not say "agreed"

@@ -98,6 +98,7 @@ class Status:
     last_change: int = 0
     events: int = 0
     events_pending: int = 0
+    store_failing_since_ms: int = 0  # 0 while the store takes commits; the log says why it does not
     faults: dict[str, int] = field(default_factory=dict)
     routes: list[dict[str, Any]] = field(default_factory=list)
     crew: list[dict[str, int]] = field(default_factory=list)
@@ -192,6 +193,7 @@ def status(core: "Core", now_ms: int) -> Status:
     shown.changes, shown.last_change = journal.changes, journal.last_change
     shown.events = core.inbox.accepted
     shown.events_pending = sum(len(events) for events in core.inbox.pending.values())
+    shown.store_failing_since_ms = journal.store_failing_since_ms
     shown.faults = dict(journal.faults)
     shown.routes = [_route_row(core, route, now_ms) for route in fleet.routes.values()]
     _add_troubles(shown, core)

@@ -6,8 +6,8 @@ behind it in the next batch.
 """
 
 import asyncio
-from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
 from fleetsync.core import Core
@@ -21,6 +21,15 @@ _COMMIT_LAZY_MS = 500  # rows without changes or events are committed this often
 _COMMIT_RETRY_MS = 1_000
 
 
+@dataclass(frozen=True, slots=True)
+class _Taken:
+    """A batch on its way to the store, and who is told when it is there."""
+
+    batch: Batch
+    served: list[tuple[int, int]]
+    answered: list[tuple[int, str]]
+
+
 class Writer:
     """Commits what the core finds, and tells those who wait."""
 
@@ -32,6 +41,7 @@ class Writer:
         self.last_committed = 0
         self._durable: dict[int, asyncio.Future[None]] = {}
         self._waiting: dict[int, asyncio.Future[str]] = {}
+        self._taken: _Taken | None = None
 
     async def in_thread(self, work: Any, *arguments: Any) -> Any:
         """Run blocking work of the store in the one thread that may write."""
@@ -81,10 +91,9 @@ class Writer:
     async def close(self) -> None:
         """Commit what is left, once; then let the store go."""
         try:
-            batch = self._core.take_batch()
-            if batch:
-                await self.in_thread(self._store.commit, batch, self._clock.now_ms())
-                self._publish(batch, self._core.journal.take_served(), self._core.journal.take_answered())
+            if self._taken is not None:  # it was on its way when the writing was ended: its numbers come first
+                await self._deliver()
+            await self._deliver()
         except StoreFailed as error:
             self._core.journal.notices.append(
                 Notice("error", "store", f"the last batch could not be committed: {error}"))
@@ -96,32 +105,46 @@ class Writer:
         self._thread.shutdown()
 
     async def _commit(self) -> None:
-        batch = self._core.take_batch()
-        served, answered = self._core.journal.take_served(), self._core.journal.take_answered()
-        while batch:
+        journal, before = self._core.journal, self.last_committed
+        while True:
             try:
-                await self.in_thread(self._store.commit, batch, self._clock.now_ms())
+                await self._deliver()
                 break
             except StoreFailed as error:
-                self._core.journal.notice("error", "store", f"{error}; it is tried again and published only then")
+                journal.store_failing_since_ms = journal.store_failing_since_ms or self._clock.now_ms()
+                journal.notice("error", "store", f"{error}; it is tried again and published only then")
                 await asyncio.sleep(s_from_ms(_COMMIT_RETRY_MS))
-        self._core.journal.over("store", "the store takes commits again")
-        self._publish(batch, served, answered)
-        if batch.changes:
+        journal.store_failing_since_ms = 0
+        journal.over("store", "the store takes commits again")
+        if self.last_committed > before:
             async with self._committed:
                 self._committed.notify_all()
 
-    def _publish(self, batch: Batch, served: Iterable[tuple[int, int]], answered: Iterable[tuple[int, str]]) -> None:
+    async def _deliver(self) -> None:
+        """Commit a batch, the one that failed before any other; then tell those who wait.
+
+        Raises:
+            StoreFailed: and it is still to be delivered. Where it went through all the same, a second time is no harm.
+        """
+        if self._taken is None:
+            journal = self._core.journal
+            self._taken = _Taken(self._core.take_batch(), journal.take_served(), journal.take_answered())
+        if self._taken.batch:
+            await self.in_thread(self._store.commit, self._taken.batch, self._clock.now_ms())
+        taken, self._taken = self._taken, None
+        self._publish(taken)
+
+    def _publish(self, taken: _Taken) -> None:
         committed_at_ms = self._clock.now_ms()
-        for _, accepted_at_ms in served:
+        for _, accepted_at_ms in taken.served:
             self._ages.urgent.add(committed_at_ms - accepted_at_ms)
-        for token, why_not in answered:
+        for token, why_not in taken.answered:
             future = self._waiting.pop(token, None)
             if future is not None and not future.done():
                 future.set_result(why_not)
-        for event_id in batch.events:
+        for event_id in taken.batch.events:
             durable = self._durable.pop(event_id, None)
             if durable is not None and not durable.done():
                 durable.set_result(None)
-        if batch.changes:
-            self.last_committed = batch.changes[-1].number
+        if taken.batch.changes:
+            self.last_committed = taken.batch.changes[-1].number

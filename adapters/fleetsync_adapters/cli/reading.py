@@ -86,6 +86,8 @@ def _status_lines(shown: Json, db_path: str) -> Iterator[str]:
         yield f"{phase:<11} {count} robots{age}"
     yield f"changes     {shown['last_change']} committed"
     yield f"events      {shown['events_pending']} wait to be served"
+    if since_ms := shown.get("store_failing_since_ms"):
+        yield f"failing     the store: no commit for {_age(shown['at_ms'] - since_ms)}, the log of the engine says why"
     if shown.get("faults"):
         yield "faults      " + ", ".join(f"{count} {fault}" for fault, count in sorted(shown["faults"].items()))
     for kind, word in (("stopped_accounts", "account"), ("failing_accounts", "account"), ("stopped_robots", "robot")):
