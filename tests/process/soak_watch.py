@@ -10,6 +10,8 @@ from statistics import median
 MIB = 2**20
 BYTES_A_CHANGE = 700
 """What a kept change may cost in the file and its log: changes are what a store is there to keep."""
+LOG_MIB = 80
+"""The log is folded into the file at 64 MiB; a batch more may stand in it."""
 _SLACK = {"MiB": 6.0, "files": 4.0}
 _SHARE = {"MiB": 0.06, "files": 0.0}
 
@@ -40,13 +42,14 @@ class Watch:
     began_s: float = field(default_factory=time.monotonic)
 
     def look(self, pids: Mapping[str, int], db: str, changes: int) -> None:
-        """Measure once: memory and open files of each process, and the database beyond the changes it keeps."""
+        """Measure once: memory and open files of each process, the database beyond the changes it keeps, its log."""
         for name, pid in pids.items():
             self._add(f"{name} memory", "MiB", memory_mib(pid))
             self._add(f"{name} files", "files", open_files(pid))
-        size = sum(os.stat(name).st_size for name in (db, f"{db}.wal") if os.path.exists(name))
+        size, log = (os.stat(name).st_size if os.path.exists(name) else 0 for name in (db, f"{db}.wal"))
         self._add("database", "MiB", size / MIB)
         self._add("database without changes", "MiB", max(size - BYTES_A_CHANGE * changes, 0) / MIB)
+        self._add("log", "MiB", log / MIB)
 
     def line(self) -> str:
         """The newest figures."""
@@ -56,9 +59,10 @@ class Watch:
 
     def grown(self, judged: Sequence[str]) -> list[str]:
         """Those of the series that do not level off, in words."""
-        return [f"{name} grew by {one.growth():.1f} {one.unit} (allowed {one.allowed():.1f})"
+        logged = max(self.series["log"].values, default=0) if "log" in self.series else 0
+        return [f"the log had {logged:.0f} MiB"] * (logged > LOG_MIB) + [f"{name} grew by {one.growth():.1f} {one.unit} (allowed {one.allowed():.1f})"
                 for name, one in self.series.items()
-                if name.startswith(tuple(judged)) and name != "database" and one.growth() > one.allowed()]
+                if name.startswith(tuple(judged)) and one.growth() > one.allowed()]
 
     def _add(self, name: str, unit: str, value: float) -> None:
         self.series.setdefault(name, Series(unit)).values.append(value)
