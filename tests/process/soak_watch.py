@@ -59,10 +59,11 @@ class Watch:
 
     def grown(self, judged: Sequence[str]) -> list[str]:
         """Those of the series that do not level off, in words."""
-        logged = max(self.series["log"].values, default=0) if "log" in self.series else 0
-        return [f"the log had {logged:.0f} MiB"] * (logged > LOG_MIB) + [f"{name} grew by {one.growth():.1f} {one.unit} (allowed {one.allowed():.1f})"
+        told = [f"{name} grew by {one.growth():.1f} {one.unit} (allowed {one.allowed():.1f})"
                 for name, one in self.series.items()
                 if name.startswith(tuple(judged)) and one.growth() > one.allowed()]
+        logged = max(self.series["log"].values) if "log" in self.series else 0
+        return [*told, f"the log had {logged:.0f} MiB"] if logged > LOG_MIB else told
 
     def _add(self, name: str, unit: str, value: float) -> None:
         self.series.setdefault(name, Series(unit)).values.append(value)
