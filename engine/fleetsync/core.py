@@ -292,9 +292,9 @@ class Core:
             route.stretch.measure(now_ms)
             self.settlement.trouble.weigh_ceilings(route, self.timing.overload.get(route.name, 0.0))
 
-    def take_batch(self) -> Batch:
+    def take_batch(self, rows_max: int | None = None) -> Batch:
         """What has to be committed since the last call."""
-        return self.journal.take_batch(self.fleet)
+        return self.journal.take_batch(self.fleet, rows_max)
 
     def drain_due(self, route: Route, now_ms: int) -> None:
         """Move every due robot to its account; one that an answer has covered meanwhile is only re-armed."""

@@ -5,7 +5,7 @@ Changes are numbered here, in the order in which they were found, and go out in 
 
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,6 +16,7 @@ from fleetsync.model import Certainty, Change, Order, Position
 from fleetsync.ports import Batch, Instants, Loaded
 from fleetsync.units import MINUTE_MS
 
+_AGES_A_ROW = 5  # so many robots' instants cost as much as one robot's row
 _FRESH_MAX = 1_000  # instants; more would make the next sorting-in a pause that can be felt
 
 
@@ -200,25 +201,45 @@ class Journal:
         self.freezes[key] = until_ms
         self.batch.freezes[key] = until_ms
 
-    def take_batch(self, fleet: Fleet) -> Batch:
-        """Everything to commit since the last call."""
+    def take_batch(self, fleet: Fleet, rows_max: int | None = None) -> Batch:
+        """What there is to commit since the last call: all of it, or what `rows_max` leaves of robots' rows.
+
+        With 0 it is what somebody waits for, and the rows of the robots that its changes name: records and other rows
+        are left for a later batch, and hold nobody up.
+        """
         batch, self.batch = self.batch, Batch()
-        ids, account_of, certainty = fleet.ids, fleet.account_of, fleet.certainty
-        for slot in self._aged - self._dirty:
+        dirty = {fleet.slot_of.get(robot, -1) for change in batch.changes for robot in change.robots} & self._dirty
+        self._dirty -= dirty
+        if rows_max == 0:
+            self.batch.syncs, batch.syncs = batch.syncs, []
+            self.batch.asked, batch.asked = batch.asked, {}
+        else:
+            dirty.update(_taken(self._dirty, rows_max))
+            aged = _taken(self._aged, None if rows_max is None else rows_max * _AGES_A_ROW)
+            dirty.update(self._age(fleet, batch, aged - dirty))
+        for slot in dirty:
+            state = fleet.account_of[slot]
+            if state is not None:
+                row = batch.robots[fleet.ids[slot]] = robot_row(fleet, slot, state)
+                (self._unsure.discard if row["certainty"] == Certainty.AGREED else self._unsure.add)(slot)
+        return batch
+
+    @property
+    def owes_rows(self) -> bool:
+        """Whether more rows wait than the last batch was allowed to hold."""
+        return bool(self._dirty or self._aged)
+
+    def _age(self, fleet: Fleet, batch: Batch, slots: Iterable[int]) -> Iterator[int]:
+        """Put robots' instants into the batch; gives those of which more is new than that."""
+        ids, account_of, certainty, unsure = fleet.ids, fleet.account_of, fleet.certainty, self._unsure
+        for slot in slots:
             state = account_of[slot]
             if state is None:
                 continue
-            if slot in self._unsure or certainty(slot) is not Certainty.AGREED:
-                self._dirty.add(slot)
+            if slot in unsure or slot in self._dirty or certainty(slot) is not Certainty.AGREED:
+                yield slot
             else:
                 batch.ages[ids[slot]] = instants(fleet, slot, state)
-        for slot in self._dirty:
-            state = account_of[slot]
-            if state is not None:
-                row = batch.robots[ids[slot]] = robot_row(fleet, slot, state)
-                (self._unsure.discard if row["certainty"] == Certainty.AGREED else self._unsure.add)(slot)
-        self._dirty, self._aged = set(), set()
-        return batch
 
     def take_served(self) -> list[tuple[int, int]]:
         """Events whose outcome the batch just taken carries: (event id, accepted at)."""
@@ -268,6 +289,11 @@ class Journal:
         self.faults[fault] = self.faults.get(fault, 0) + 1
 
 
+def _taken(waiting: set[int], most: int | None) -> set[int]:
+    """Take out up to `most`; all, where that is None."""
+    return {waiting.pop() for _ in range(len(waiting) if most is None else min(most, len(waiting)))}
+
+
 def owners(fleet: Fleet, slots: Sequence[int], client_id: str) -> Sequence[int]:
     """Which of the robots on one book an order belongs to: those whose prefix it carries; all, where none's fits."""
     if len(slots) < 2:
@@ -281,8 +307,7 @@ def instants(fleet: Fleet, slot: int, state: AccountState) -> Instants:
     if state.route.one_list and not state.books:  # the list of positions answers all that is to be known
         orders_ms = max(read_ms, state.orders_as_of_ms, fleet.orders_as_of_ms[slot])
         return read_ms, orders_ms, state.conditional_as_of_ms, read_ms, event_ms
-    orders_ms = fleet.orders_as_of(state, slot)
-    return read_ms, orders_ms, state.conditional_as_of_ms, fleet.age_as_of(slot), event_ms
+    return read_ms, fleet.orders_as_of(state, slot), state.conditional_as_of_ms, fleet.age_as_of(slot), event_ms
 
 
 def robot_row(fleet: Fleet, slot: int, state: AccountState) -> dict[str, Any]:

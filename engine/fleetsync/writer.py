@@ -17,7 +17,9 @@ from fleetsync.ports import Batch, Clock, Store
 from fleetsync.report import Ages
 from fleetsync.units import s_from_ms
 
-_COMMIT_LAZY_MS = 500  # rows without changes or events are committed this often, not one by one
+_COMMIT_LAZY_MS = 500  # rows without changes or events are committed this often, not one by one ...
+_ROWS_MAX = 1_000  # ... and no more of them at once, so that nobody waits long for the batch before his own
+_COMMIT_MORE_MS = 50  # with more rows than that, the next of them follow after this
 _COMMIT_RETRY_MS = 1_000
 
 
@@ -81,12 +83,19 @@ class Writer:
 
     async def run(self) -> None:
         """Commit at once what is pressing, the rest twice a second."""
+        loop = asyncio.get_running_loop()
+        lazy_at_s = loop.time() + s_from_ms(_COMMIT_LAZY_MS)
         while True:
-            timer = asyncio.get_running_loop().call_later(s_from_ms(_COMMIT_LAZY_MS), self._pressing.set)
+            timer = loop.call_at(lazy_at_s, self._pressing.set)
             await self._pressing.wait()
             timer.cancel()
             self._pressing.clear()
-            await self._commit()
+            if loop.time() < lazy_at_s:
+                await self._commit(0)
+            else:
+                await self._commit(_ROWS_MAX)
+                wait_ms = _COMMIT_MORE_MS if self._core.journal.owes_rows else _COMMIT_LAZY_MS
+                lazy_at_s = loop.time() + s_from_ms(wait_ms)
 
     async def close(self) -> None:
         """Commit what is left, once; then let the store go."""
@@ -104,11 +113,11 @@ class Writer:
         await self.in_thread(self._store.close)
         self._thread.shutdown()
 
-    async def _commit(self) -> None:
+    async def _commit(self, rows_max: int) -> None:
         journal, before = self._core.journal, self.last_committed
         while True:
             try:
-                await self._deliver()
+                await self._deliver(rows_max)
                 break
             except StoreFailed as error:
                 journal.store_failing_since_ms = journal.store_failing_since_ms or self._clock.now_ms()
@@ -120,7 +129,7 @@ class Writer:
             async with self._committed:
                 self._committed.notify_all()
 
-    async def _deliver(self) -> None:
+    async def _deliver(self, rows_max: int | None = None) -> None:
         """Commit a batch, the one that failed before any other; then tell those who wait.
 
         Raises:
@@ -128,7 +137,7 @@ class Writer:
         """
         if self._taken is None:
             journal = self._core.journal
-            self._taken = _Taken(self._core.take_batch(), journal.take_served(), journal.take_answered())
+            self._taken = _Taken(self._core.take_batch(rows_max), journal.take_served(), journal.take_answered())
         if self._taken.batch:
             await self.in_thread(self._store.commit, self._taken.batch, self._clock.now_ms())
         taken, self._taken = self._taken, None

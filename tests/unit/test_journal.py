@@ -2,7 +2,7 @@
 
 from tests.unit.core_world import START_MS, World
 
-from fleetsync.model import Certainty, Position
+from fleetsync.model import Certainty, Phase, Position
 from fleetsync.ports import Batch
 
 SYMBOL = "BTC/USDT:USDT"
@@ -72,3 +72,51 @@ def test_a_robot_that_left_has_no_heartbeat() -> None:
     batch = world.core.take_batch()
     assert batch.robots == {"r1": None}
     assert not batch.ages
+
+
+def test_what_nobody_waits_for_is_left_out_of_a_pressing_batch_and_is_in_the_next_other_one() -> None:
+    world = quiet_world(3)
+    core = world.core
+    core.take_batch()
+    world.event("r1")
+    core.journal.robot_changed(0)
+    core.journal.robot_aged(2)
+    pressing = core.take_batch(0)
+    assert len(pressing.events) == 1
+    assert not any((pressing.robots, pressing.ages, pressing.asked, pressing.syncs))
+    rest = core.take_batch(100)
+    assert [*rest.robots] == ["r0"]
+    assert [*rest.ages] == ["r2"]
+    assert [what for _, _, what in rest.asked] == ["suspect"]
+    assert not core.take_batch()
+
+
+def test_the_rows_of_robots_whose_changes_are_told_are_in_the_same_batch_as_the_changes() -> None:
+    world = quiet_world(3)
+    core = world.core
+    world.robot("r9", symbol="ETH/USDT:USDT")
+    world.run(1_000)
+    core.take_batch()
+    world.truth["main"].positions.append(Position("ETH/USDT:USDT", "long", "1", "100", world.now_ms))
+    taken: list[Batch] = []
+    core.take_batch = lambda rows_max=None: (  # type: ignore[method-assign]  # as a writer under pressure does
+        taken.append(core.journal.take_batch(core.fleet, 0)) or taken[-1])  # type: ignore[func-returns-value]  # as here
+    world.run(31_000)
+    [told] = [batch for batch in taken if batch.changes]
+    assert [*told.robots] == ["r9"]
+    assert told.robots["r9"] is not None
+    assert told.robots["r9"]["phase"] == Phase.HOLDING
+
+
+def test_many_rows_are_taken_in_parts_until_none_is_owed() -> None:
+    world = quiet_world(25)
+    core = world.core
+    core.take_batch()
+    for slot in range(25):
+        core.journal.robot_changed(slot)
+    robots: list[str] = []
+    while core.journal.owes_rows:
+        batch = core.take_batch(10)
+        assert 0 < len(batch.robots) <= 10
+        robots += batch.robots
+    assert sorted(robots) == sorted(core.fleet.slot_of)
