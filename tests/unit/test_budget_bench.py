@@ -1,5 +1,7 @@
 """What the budget bench measures, and the closed form beside it."""
 
+import multiprocessing
+import threading
 from pathlib import Path
 from random import Random
 
@@ -112,6 +114,16 @@ def test_the_same_seed_gives_the_same_row_in_this_process_and_in_others() -> Non
     there = dict(attempt_all(trials, 2, lambda place, share: None))
     assert {place: outcome.row for place, outcome in here.items()} == {
         place: outcome.row for place, outcome in there.items()}
+
+
+def test_whoever_gives_up_half_way_leaves_no_process_behind() -> None:
+    trials = [Trial(small(), 60, "fixed", minutes) for minutes in (1, 10_000_000, 10_000_000)]
+    coming = attempt_all(trials, 2, lambda place, share: None)
+    assert next(coming)[0] == 0
+    assert multiprocessing.active_children()
+    coming.close()
+    while multiprocessing.active_children():
+        threading.Event().wait(0.05)
 
 
 def test_a_recording_is_done_again_and_who_closes_first_held_before(tmp_path: Path) -> None:

@@ -42,7 +42,8 @@ class BenchFleet:
                  f"announced: {silent_share(trade):.0%} of all changes come unannounced")
         if trade.recording:
             model = f"a recording of {len(trade.recording)} deeds; {trade.announced:.0%} of those by robots announced"
-        return [f"{self.name}: {len(self.robots)} robots on {len(self.accounts)} accounts ({exchanges})", model]
+        size = f"{counted(len(self.robots), 'robot')} on {counted(len(self.accounts), 'account')}"
+        return [f"{self.name}: {size} ({exchanges})", model]
 
     def setup(self, *, budget: int, policy: str, minutes: int, seed: int) -> Setup:
         """The world of one trial."""
@@ -50,6 +51,11 @@ class BenchFleet:
         settings = self.settings.but(calls_per_minute=budget, mode=policy, heartbeat_ms=DAY_MS,
                                      sync_records_per_second=0)
         return setup_of(self, settings, minutes=minutes, seed=seed)
+
+
+def counted(number: int, what: str) -> str:
+    """`1 robot`, `2 robots`."""
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def setup_of(fleet: BenchFleet, settings: Settings, *, minutes: int, seed: int) -> Setup:

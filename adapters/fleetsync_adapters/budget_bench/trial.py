@@ -1,8 +1,11 @@
 """One trial: a fleet, a budget, a policy, so many virtual minutes; and several of them side by side in processes."""
 
 import multiprocessing
-from collections.abc import Callable, Iterator, Sequence
+import os
+import signal
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.queues import SimpleQueue
 from typing import Any
@@ -19,7 +22,9 @@ WARM_UP_SHARE, WARM_UP_MINUTES_MAX = 10, 5
 _CURVE_POINTS = 60
 _LOOK_S = 0.2
 Progress = Callable[[int, float], None]  # trial, share done
-_REPORTS: list["SimpleQueue[tuple[int, float]]"] = []  # of a child process: where it says how far it is
+Report = tuple[int, float]  # the same; or _I_AM and a process
+_I_AM = -1
+_REPORTS: list["SimpleQueue[Report]"] = []  # of a child process: where it says how far it is
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,30 +91,45 @@ def keep_nothing(world: World) -> None:
     world.store = world.life.store = _Forgetful()
 
 
-def attempt_all(trials: Sequence[Trial], jobs: int, progress: Progress) -> Iterator[tuple[int, Outcome]]:
+def attempt_all(trials: Sequence[Trial], jobs: int, progress: Progress) -> Generator[tuple[int, Outcome], None, None]:
     """Run trials, as many side by side as there are jobs; each outcome with its trial's place, as they come."""
     if jobs < 2 or len(trials) < 2:
         for place, trial in enumerate(trials):
             yield place, attempt(trial, lambda share, place=place: progress(place, share))  # type: ignore[misc]  # bound
         return
     context = multiprocessing.get_context("spawn")
-    reports: SimpleQueue[tuple[int, float]] = context.SimpleQueue()
-    with ProcessPoolExecutor(min(jobs, len(trials)), context, initializer=_report_to, initargs=(reports,)) as crew:
-        running = {crew.submit(_attempt_far, place, trial): place for place, trial in enumerate(trials)}
-        try:
-            while running:
-                done, _ = wait(running, timeout=_LOOK_S, return_when=FIRST_COMPLETED)
-                while not reports.empty():
-                    progress(*reports.get())
-                for future in done:
-                    yield running.pop(future), future.result()
-        finally:
-            for future in running:
-                future.cancel()
+    reports: SimpleQueue[Report] = context.SimpleQueue()
+    crew = ProcessPoolExecutor(min(jobs, len(trials)), context, initializer=_report_to, initargs=(reports,))
+    children: set[int] = set()
+    running = {crew.submit(_attempt_far, place, trial): place for place, trial in enumerate(trials)}
+    try:
+        while running:
+            done, _ = wait(running, timeout=_LOOK_S, return_when=FIRST_COMPLETED)
+            _hear(reports, children, progress)
+            for future in done:
+                yield running.pop(future), future.result()
+        crew.shutdown()
+    finally:
+        _hear(reports, children, progress)
+        crew.shutdown(wait=False, cancel_futures=True)
+        for pid in children if running else ():  # nobody waits for an hour that nobody wants any more
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
 
 
-def _report_to(reports: "SimpleQueue[tuple[int, float]]") -> None:
+def _hear(reports: "SimpleQueue[Report]", children: set[int], progress: Progress) -> None:
+    while not reports.empty():
+        place, share = reports.get()
+        if place == _I_AM:
+            children.add(int(share))
+        else:
+            progress(place, share)
+
+
+def _report_to(reports: "SimpleQueue[Report]") -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to everybody on a terminal; who started us ends us
     _REPORTS.append(reports)
+    reports.put((_I_AM, os.getpid()))
 
 
 def _attempt_far(place: int, trial: Trial) -> Outcome:

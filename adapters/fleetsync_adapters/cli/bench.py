@@ -29,7 +29,7 @@ def _share(_: click.Context, __: click.Parameter, text: str | None) -> float | N
 
 def budgets_of(_: click.Context, __: click.Parameter, text: str | None) -> tuple[int, ...]:
     """`600,1200`."""
-    parts = [part.strip() for part in text.split(",")] if text else []
+    parts = [part.strip() for part in text.split(",")] if text is not None else []
     if not all(part.isdigit() and 0 < int(part) <= 100_000_000 for part in parts):
         raise click.BadParameter("budgets are whole calls a minute, like 600,1200,2400")
     return tuple(dict.fromkeys(map(int, parts)))

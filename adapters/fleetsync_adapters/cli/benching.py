@@ -1,7 +1,9 @@
 """What `fleetsync bench budget` does: simulate, show progress on the standard error stream, print the rows."""
 
 import os
-from collections.abc import Sequence
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from fleetsync.config import Settings
 from fleetsync.errors import ConfigError
-from fleetsync_adapters.budget_bench.fleets import BenchFleet, fleet_from_file, fleet_made
+from fleetsync_adapters.budget_bench.fleets import BenchFleet, counted, fleet_from_file, fleet_made
 from fleetsync_adapters.budget_bench.page import write_page
 from fleetsync_adapters.budget_bench.reality import compare
 from fleetsync_adapters.budget_bench.recording import minutes_of, read_recording, with_recording
@@ -68,16 +70,17 @@ def bench_budget(*, fleet: str | None, budgets: tuple[int, ...], hours: float, p
               for budget in budgets or (max(own // 2, 1), own, own * 2) for policy in policies]
     told = Console(stderr=True)
     for line in simulated.lines():
-        told.print(line, style="dim", highlight=False)
-    told.print(f"{minutes} virtual minutes are measured, after {warm_up_minutes(minutes)} of warm-up; seed {seed}",
-               style="dim", highlight=False)
+        told.print(line, style="dim", highlight=False, soft_wrap=True)
+    measured = counted(minutes, "virtual minute")
+    told.print(f"measured: {measured} after {warm_up_minutes(minutes)} of warm-up; seed {seed}",
+               style="dim", highlight=False, soft_wrap=True)
     outcomes = simulate(trials, jobs or os.cpu_count() or 1, told)
     rows = [outcome.row for outcome in outcomes]
     show_rows(rows, Console())
     if report_dir is not None:
         page = Path(report_dir) / "index.html"
         write_page(page, simulated, outcomes)
-        told.print(f"the page is {page}", highlight=False)
+        told.print(f"the page is {page}", highlight=False, soft_wrap=True)
     if as_json:
         click.echo(orjson.dumps({"rows": rows}))
 
@@ -88,11 +91,22 @@ def simulate(trials: Sequence[Trial], jobs: int, told: Console) -> list[Outcome]
     with Progress(TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"),
                   TimeElapsedColumn(), console=told, transient=True, disable=not told.is_terminal) as bars:
         tasks = [bars.add_task(f"{trial.budget} calls/min, {trial.policy}", total=1.0) for trial in trials]
-        for place, outcome in attempt_all(
-                trials, jobs, lambda place, share: bars.update(tasks[place], completed=share)):
-            bars.update(tasks[place], completed=1.0)
-            outcomes[place] = outcome
+        coming = attempt_all(trials, jobs, lambda place, share: bars.update(tasks[place], completed=share))
+        with closing(coming), _sigterm_like_ctrl_c():
+            for place, outcome in coming:
+                bars.update(tasks[place], completed=1.0)
+                outcomes[place] = outcome
     return [outcomes[place] for place in range(len(trials))]
+
+
+@contextmanager
+def _sigterm_like_ctrl_c() -> Iterator[None]:
+    """Whoever is told to end ends the processes it has started, too."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _make_folder(path: str) -> None:

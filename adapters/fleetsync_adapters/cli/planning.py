@@ -26,7 +26,7 @@ def make_plan(*, fleet: str | None, slo: str, budget: int | None, policy: str | 
     simulated, chosen = with_policy(fleet_asked_for(fleet, options | {"seed": seed}), policy)
     told = Console(stderr=True)
     for line in simulated.lines():
-        told.print(line, style="dim", highlight=False)
+        told.print(line, style="dim", highlight=False, soft_wrap=True)
     with told.status("the demand without any limit") as status:
         planner = Planner(simulated, chosen, objectives, minutes=minutes, seed=seed,
                           tell=status.update)
