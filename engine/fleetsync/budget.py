@@ -12,6 +12,12 @@ the quota (2-3 %). A ledger starts empty: what an earlier run of ours spent in t
 Urgent work (events, forced syncs, open questions) may use the whole burst; scheduled work leaves it `urgent_share`.
 A charge that is larger than the burst (a list of many pages) waits until the bucket has stood full for the difference.
 
+Urgent work may also overdraw the bucket, by a twentieth of the quota, where a log of what was sent shows that the
+window ending now has room for it. That keeps every window: take the last call in a span of W + J. If the bucket
+admitted it, no more than `b + r*(W+J) = L` were sent in the span, since an overdraft is a debt that is worked off at
+the rate before the bucket admits again; if it was an overdraft, the log has counted the span. After a restart the log
+is blank, so nothing is overdrawn for a window, and the bucket starts with the debt that the run before may have left.
+
 Where the exchange reports its own counter, what it shows beyond our calls is other programs' use. It is projected to
 the end of the aligned window, and our rate and room are what it leaves.
 """
@@ -29,6 +35,8 @@ _BURST_SHARE = 100  # a bucket holds at least a hundredth of its quota
 _ROLLOVER_SKEW_MS = 250  # how far our clock and the exchange's may differ at the edge of an aligned window
 _FOREIGN_MARGIN = 1.25  # other programs' use is expected to go on at up to this multiple
 _LOOKS = 20  # other programs' pace is measured over a twentieth of a window, and asked for again so often
+_OVERDRAFT_SHARE = 20  # urgent work may overdraw by a twentieth of a quota; a restart waits as long as that refills
+_SLICES = 256  # the log of a window is kept in so many slices, each counted until its last call has left the window
 _LEAST_SHARE = 20  # a twentieth of the quota stays our rate: what we still may send in truth, the counter tells
 
 
@@ -44,8 +52,9 @@ class Ledger:
     """One quota within one scope: how much of it is spent, exactly, in microseconds of theoretical arrival time."""
 
     __slots__ = ("aligned", "burst", "emission_us", "foreign", "foreign_before", "foreign_pace", "frozen_until_ms",
-                 "granted", "key", "limit", "marked_at_ms", "marked_foreign", "recent", "reserve", "seen_sent_at_ms",
-                 "seen_used", "slack_ms", "tat_us", "unseen", "window_index", "window_ms", "window_own")
+                 "granted", "in_log", "key", "known_from_ms", "limit", "log", "marked_at_ms", "marked_foreign",
+                 "overdraft", "recent", "reserve", "room", "seen_sent_at_ms", "seen_used", "slack_ms", "tat_us",
+                 "unseen", "window_index", "window_ms", "window_own")
 
     def __init__(self, key: str, quota: Quota, *, biggest: int, settings: Settings, now_ms: int) -> None:
         self.key = key
@@ -63,6 +72,9 @@ class Ledger:
         self.seen_sent_at_ms = 0
         self.recent: deque[tuple[int, int]] = deque()  # (granted at, units) that its counter may not show yet
         self.unseen = 0  # the sum of these units
+        self.log: deque[tuple[int, int]] = deque()  # (granted at, units) of the last window and slack, by slices
+        self.in_log = 0  # the sum of these units
+        self.known_from_ms = 0  # the log is blank, or proven wrong, for windows that end before this
         self.tat_us = now_ms * 1000
         self.emission_us = 0
         self.set_limit(quota.limit, biggest, settings.urgent_share, now_ms)
@@ -77,12 +89,14 @@ class Ledger:
         base = max(limit // _BURST_SHARE, 1)  # not `scheduled`: one dear list must not make the reserve dear as well
         self.reserve = min(int(-(-base * urgent_share // (1 - urgent_share))), most - scheduled)
         self.burst = scheduled + self.reserve
+        self.overdraft = limit // _OVERDRAFT_SHARE
         self._set_rate(now_ms)
 
     def _set_rate(self, now_ms: int) -> None:
         """Take on the rate that the limit leaves us; the bucket keeps its level in units, not in time."""
         foreign = max(int(self.foreign_before * _FOREIGN_MARGIN), self.foreign + self._foreign_to_come(now_ms))
-        ours = max(self.limit - self.burst - foreign, self.limit // _LEAST_SHARE, 1)
+        self.room = self.limit - foreign
+        ours = max(self.room - self.burst, self.limit // _LEAST_SHARE, 1)
         emission_us = -(-(self.window_ms + self.slack_ms) * 1000 // ours)
         owed_us = self.tat_us - now_ms * 1000
         if self.emission_us and owed_us > 0:  # a bucket that stands full keeps the instant since when it does
@@ -102,6 +116,9 @@ class Ledger:
         elif units > self.burst:
             ahead_us += (units - self.burst) * self.emission_us
         opens_at_ms = now_ms if ahead_us <= now_us else -(-ahead_us // 1000)
+        if urgent and opens_at_ms > now_ms and self.overdraft:
+            ahead_us -= self.overdraft * self.emission_us
+            opens_at_ms = self._overdraws_at_ms(units, max(now_ms, -(-ahead_us // 1000)), opens_at_ms, now_ms)
         if self.seen_used < 0:
             return opens_at_ms
         next_window_ms = (now_ms // self.window_ms + 1) * self.window_ms + _ROLLOVER_SKEW_MS
@@ -109,11 +126,26 @@ class Ledger:
             return min(next_window_ms, now_ms + max(self.window_ms // _LOOKS, 1))
         return min(opens_at_ms, next_window_ms)  # there other programs' use is weighed anew
 
+    def _overdraws_at_ms(self, units: int, at_ms: int, before_ms: int, now_ms: int) -> int:
+        """When the log admits an overdraft of `units`, at `at_ms` or later; the bucket itself admits at `before_ms`."""
+        log, span_ms = self.log, self.window_ms + self.slack_ms
+        while log and log[0][0] <= now_ms - span_ms:
+            self.in_log -= log.popleft()[1]
+        at_ms, excess = max(at_ms, self.known_from_ms), self.in_log + units - self.room
+        for sent_at_ms, sent in log:
+            if excess <= 0 or at_ms >= before_ms:
+                break
+            excess -= sent
+            at_ms = max(at_ms, sent_at_ms + span_ms)
+        return before_ms if excess > 0 else min(at_ms, before_ms)
+
     def charge(self, units: int, now_ms: int) -> None:
         """Spend `units` now, whether or not there was room (what was sent is spent)."""
         now_us = now_ms * 1000
         self.tat_us = max(self.tat_us, now_us) + units * self.emission_us
         self.granted += units
+        if self.overdraft:
+            self._note(units, now_ms)
         if self.aligned:
             if now_ms // self.window_ms != self.window_index:
                 self._roll(now_ms)
@@ -122,11 +154,27 @@ class Ledger:
                 self.recent.append((now_ms, units))
                 self.unseen += units
 
+    def _note(self, units: int, now_ms: int) -> None:
+        log, slice_ms = self.log, self.window_ms // _SLICES or 1
+        self.in_log += units
+        if log and log[-1][0] // slice_ms == now_ms // slice_ms:
+            units += log.pop()[1]
+        log.append((now_ms, units))
+        while log[0][0] <= now_ms - self.window_ms - self.slack_ms:
+            self.in_log -= log.popleft()[1]
+
     def freeze(self, until_ms: int) -> None:
         """Admit nothing before `until_ms`; the bucket is empty then, so work resumes at its rate and not as a herd."""
         if until_ms > self.frozen_until_ms:
             self.frozen_until_ms = until_ms
             self.tat_us = max(self.tat_us, until_ms * 1000 + self.burst * self.emission_us)
+            # The exchange counts otherwise than our log does.
+            self.known_from_ms = max(self.known_from_ms, until_ms + self.window_ms + self.slack_ms)
+
+    def follow(self, ended_ms: int) -> None:
+        """Another run spent of this quota until `ended_ms`, nobody knows how much: expect the most it may have."""
+        self.tat_us = max(self.tat_us, ended_ms * 1000 + (self.burst + self.overdraft) * self.emission_us)
+        self.known_from_ms = max(self.known_from_ms, ended_ms + self.window_ms + self.slack_ms)
 
     def observe(self, used: int, sent_at_ms: int, now_ms: int) -> None:
         """The exchange's own counter of this window, read from the answer to a request of ours sent at `sent_at_ms`.
@@ -189,11 +237,12 @@ class Ledger:
 class Budget:
     """All ledgers. Grants are all or none; a blocked ledger holds up only the work that needs it."""
 
-    __slots__ = ("_ledgers", "_settings", "freezes", "operator")
+    __slots__ = ("_followed_ms", "_ledgers", "_settings", "freezes", "operator")
 
     def __init__(self, settings: Settings, *, now_ms: int) -> None:
         self._settings = settings
         self._ledgers: dict[str, Ledger] = {}
+        self._followed_ms: int | None = None  # until when an earlier run may have sent; None: there was none
         self.freezes: dict[str, int] = {}  # of an earlier run, for ledgers that are not made yet
         cap = Quota(OPERATOR, Scope.EGRESS, settings.calls_per_minute, MINUTE_MS)
         self.operator = self.ledger(OPERATOR, cap, biggest=dispatch_calls_max(cap.limit), now_ms=now_ms)
@@ -204,6 +253,8 @@ class Budget:
         if ledger is None:
             ledger = Ledger(key, quota, biggest=biggest, settings=self._settings, now_ms=now_ms)
             self._ledgers[key] = ledger
+            if self._followed_ms is not None:
+                ledger.follow(self._followed_ms)
             ledger.freeze(self.freezes.pop(key, 0))
         return ledger
 
@@ -222,6 +273,12 @@ class Budget:
         for ledger, units in charges:
             ledger.charge(units, now_ms)
         return None
+
+    def follow(self, ended_ms: int) -> None:
+        """An earlier run of this engine may have sent calls until `ended_ms`."""
+        self._followed_ms = ended_ms
+        for ledger in self._ledgers.values():
+            ledger.follow(ended_ms)
 
     def set_calls_per_minute(self, limit: int, now_ms: int) -> None:
         """Change the operator's cap; it holds from the next request on."""

@@ -69,6 +69,8 @@ class Core:
         self.journal.asked(now_ms, "", "start", asdict(self.settings))
         self.journal.restore(loaded, recent)
         self.inbox.restore(loaded.events)
+        if loaded.accounts:
+            self.budget.follow(now_ms)
         for key, until_ms in loaded.freezes.items():
             if until_ms > now_ms:
                 self.budget.freezes[key] = until_ms

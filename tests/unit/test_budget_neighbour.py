@@ -6,8 +6,9 @@ import pytest
 from tests.unit.budget_world import MINUTE_MS, START_MS, CountingExchange, ask, ledger_of
 
 
-def _beside(pace: dict[int, float], minutes: int, seed: int) -> tuple[CountingExchange, CountingExchange]:
-    """Our calls under full demand, and those of another program at a pace (units a minute) by minute."""
+def _beside(pace: dict[int, float], minutes: int, seed: int, *,
+            urgent: float = 0.0) -> tuple[CountingExchange, CountingExchange]:
+    """Our calls under full demand, a share of them urgent, and another program's at a pace (units a minute)."""
     rng, ledger = Random(seed), ledger_of(2_400, biggest=40, aligned=True)
     ours, theirs = CountingExchange(), CountingExchange()
     counted: dict[int, int] = {}
@@ -33,7 +34,7 @@ def _beside(pace: dict[int, float], minutes: int, seed: int) -> tuple[CountingEx
             ledger.observe(report[2], report[1], now_ms)
         while now_ms >= next_ask_ms:
             units = rng.choice([5, 5, 5, 1, 40])
-            next_ask_ms = ask(ledger, units, now_ms)
+            next_ask_ms = ask(ledger, units, now_ms, urgent=urgent > 0 and rng.random() < urgent)
             if not next_ask_ms:
                 sent_ms = now_ms + rng.randint(0, 250)
                 arriving.append((sent_ms + rng.randint(10, 200), sent_ms, units))
@@ -41,19 +42,22 @@ def _beside(pace: dict[int, float], minutes: int, seed: int) -> tuple[CountingEx
     return ours, theirs
 
 
+@pytest.mark.parametrize("urgent", [0.0, 0.3, 1.0])
 @pytest.mark.parametrize("pace", [0, 60, 300, 600, 1_200, 1_800, 2_000])
-def test_our_calls_and_a_steady_neighbours_never_exceed_the_limit_of_an_aligned_window(pace: int) -> None:
-    ours, theirs = _beside(dict.fromkeys(range(5), float(pace)), 5, pace)
+def test_our_calls_and_a_steady_neighbours_never_exceed_the_limit_of_an_aligned_window(pace: int,
+                                                                                       urgent: float) -> None:
+    ours, theirs = _beside(dict.fromkeys(range(5), float(pace)), 5, pace, urgent=urgent)
     mine, other = ours.aligned(MINUTE_MS), theirs.aligned(MINUTE_MS)
     assert all(mine.get(window, 0) + other.get(window, 0) <= 2_400 for window in mine)
     # What is used in all stays worth having: the margin for the neighbour is a quarter of its use.
     assert sum(mine.values()) / 5 >= 0.9 * (2_400 - 1.25 * pace) - 50
 
 
+@pytest.mark.parametrize("urgent", [0.0, 0.3, 1.0])
 @pytest.mark.parametrize(("first", "step"), [(0, 120), (300, 150), (600, 200), (1_500, -250), (1_200, -400)])
-def test_nor_do_they_while_the_neighbour_grows_moderately_or_shrinks(first: int, step: int) -> None:
+def test_nor_do_they_while_the_neighbour_grows_moderately_or_shrinks(first: int, step: int, urgent: float) -> None:
     pace = {minute: float(max(first + step * minute, 0)) for minute in range(8)}
-    ours, theirs = _beside(pace, 8, first)
+    ours, theirs = _beside(pace, 8, first, urgent=urgent)
     mine, other = ours.aligned(MINUTE_MS), theirs.aligned(MINUTE_MS)
     assert all(mine.get(window, 0) + other.get(window, 0) <= 2_400 for window in mine)
 
