@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -30,11 +30,13 @@ def environment(**variables: str) -> dict[str, str]:
     return {**plain, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path), **variables}
 
 
-def cli(*arguments: str, cwd: Path | None = None,
-        variables: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+def cli(*arguments: str, cwd: Path | None = None, variables: Mapping[str, str] | None = None,
+        through: Callable[[list[str]], list[str]] | None = None) -> subprocess.CompletedProcess[str]:
     """One command, until it ends by itself; `variables` join our environment."""
-    return subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, check=False, cwd=cwd,
-                          env=environment(**(variables or {})), timeout=PATIENCE_S * 2, stdin=subprocess.DEVNULL)
+    command = [*COMMAND, *arguments]
+    return subprocess.run(through(command) if through else command, capture_output=True, text=True, check=False,
+                          env=environment(**(variables or {})), timeout=PATIENCE_S * 2, stdin=subprocess.DEVNULL,
+                          cwd=cwd)
 
 
 def refused(ended: subprocess.CompletedProcess[str]) -> str:
@@ -79,12 +81,17 @@ class Started:
         return found
 
 
-@contextmanager
-def started(folder: Path, *arguments: str, **variables: str) -> Iterator[Started]:
+def started(folder: Path, *arguments: str, **variables: str) -> AbstractContextManager[Started]:
     """A command in the background, in a process group of its own; killed at the end if it is still there."""
+    return started_as([*COMMAND, *arguments], folder, variables)
+
+
+@contextmanager
+def started_as(command: list[str], folder: Path, variables: Mapping[str, str]) -> Iterator[Started]:
+    """The same for any command line."""
     errors = folder / "errors.txt"
     with errors.open("w", encoding="utf-8") as sink:
-        process = subprocess.Popen([*COMMAND, *arguments], stdout=subprocess.PIPE, stderr=sink, text=True, cwd=folder,
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=sink, text=True, cwd=folder,
                                    env=environment(**variables), stdin=subprocess.DEVNULL, start_new_session=True)
     try:
         yield Started(process, errors)
