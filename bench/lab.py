@@ -114,9 +114,10 @@ class Lab:
         self._coming: list[tuple[int, int, SyncDone]] = []
         for account in accounts:
             self.core.add_account(account, START_MS)
-        order = {account.id: number for number, account in enumerate(accounts)}
+        account_by_id = self.core.fleet.account_by_id
         for robot in robots:
-            self.core.add_robot(robot, START_MS, START_MS + spread_ms * order[robot.account] // len(order))
+            first_ms = spread_ms * account_by_id[robot.account].index // len(accounts)
+            self.core.add_robot(robot, START_MS, START_MS + first_ms)
         for worker in range(max(settings.workers, 1)):
             self.core.receive(WorkerUp(worker, worker + 1), START_MS)
         self._open()

@@ -9,7 +9,7 @@ ENGINE = {
     "decisions": ("heap", "budget", "cadence", "health", "planner", "book", "evidence", "reconcile_orders",
                   "reconcile"),
     "seams": ("ports",),
-    "core": ("fleet", "tolls", "timing", "sync", "crewing", "journal", "events",
+    "core": ("account", "fleet", "tolls", "timing", "sync", "crewing", "journal", "events",
              "grants", "trouble", "reading", "settle", "core"),
     "shell": ("clock", "wire", "link", "worker", "process", "crew", "report", "explain", "assembly", "writer", "loop",
               "engine"),

@@ -14,7 +14,8 @@
 |           | planner                       | the cheapest calls that serve an account's due robots                   |
 |           | book reconcile(_orders)       | (known, snapshot) -> (known, changes, questions)                        |
 | seams     | ports                         | Clock, Exchange, Store, Crew                                            |
-| core      | fleet tolls timing sync       | the state: robots, accounts, routes; what calls draw on; intervals      |
+| core      | account fleet                 | the state: accounts and their routes; robots                            |
+|           | tolls timing sync             | what calls draw on; intervals; a dispatch on its way                    |
 |           | crewing journal events        | which worker serves whom; what was found; hints still to be served      |
 |           | grants settle reading trouble | spending the budget; taking answers in; what goes wrong                 |
 |           | core                          | sole owner of all that: receive, tick, commands; no await, no clock     |

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from random import Random
 
+from fleetsync.account import AccountState, Route
 from fleetsync.book import Rules
 from fleetsync.budget import Budget
 from fleetsync.cadence import SLIP_TOLERANCE_MS
@@ -20,10 +21,10 @@ from fleetsync.config import Settings
 from fleetsync.crewing import Roster
 from fleetsync.errors import ConfigError
 from fleetsync.events import Event, Inbox, Waiter
-from fleetsync.fleet import AccountState, Fleet, Route
+from fleetsync.fleet import Fleet
 from fleetsync.grants import Granter
 from fleetsync.journal import Journal
-from fleetsync.messages import AddAccount, Call, FromWorker, SymbolsUnknown, SyncDone, ToWorker, WorkerLost, WorkerUp
+from fleetsync.messages import Call, FromWorker, SymbolsUnknown, SyncDone, ToWorker, WorkerLost, WorkerUp
 from fleetsync.model import Account, Change, Robot, Surface
 from fleetsync.ports import Batch, Loaded
 from fleetsync.settle import Settlement
@@ -248,7 +249,7 @@ class Core:
             if oldest.give_up_at_ms > now_ms:
                 break
             self._give_up(oldest, now_ms)
-        self._introduce()
+        self.commands += self.roster.introductions(self.fleet)
         self.granter.open_exchanges(now_ms)
         for state, key_ms in self.roster.unstall():
             self.settlement.next_step(state, now_ms, key_ms)
@@ -318,15 +319,3 @@ class Core:
             route.due += 1
             if not state.busy:
                 route.ready.put_sooner(state.index, max(wish_ms, oldest_ms))
-
-    def _introduce(self) -> None:
-        """Tell workers about accounts that are new to them, or have new symbols to check."""
-        if not self.roster.fresh:
-            return
-        waiting, self.roster.fresh = self.roster.fresh, {}
-        for index, state in waiting.items():
-            if self.roster.up(state.worker):
-                symbols = self.roster.symbols(self.fleet, state)
-                self.commands.append((state.worker, AddAccount(state.account, symbols)))
-            else:
-                self.roster.fresh[index] = state

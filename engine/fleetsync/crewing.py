@@ -6,7 +6,9 @@ same accounts again. Accounts whose worker cannot take a sync now are *stalled* 
 
 from dataclasses import dataclass, field
 
-from fleetsync.fleet import AccountState, Fleet, Route
+from fleetsync.account import AccountState, Route
+from fleetsync.fleet import Fleet
+from fleetsync.messages import AddAccount, ToWorker
 
 _SCHEDULED_ONE_IN = 5  # of the places that come free, one in so many is not for urgent work, however much there is
 _WAITED_MS = 12  # as long as syncs may lie at a worker before it comes to them: what is urgent waits as long
@@ -83,9 +85,17 @@ class Roster:
         self._workers[state.worker].routes[state.route.name] = state.route
         self.fresh[state.index] = state
 
-    def symbols(self, fleet: Fleet, state: AccountState) -> tuple[str, ...]:
-        """The symbols that an account's robots trade, for its worker to check."""
-        return tuple(sorted({fleet.symbols[slot] for slot in state.slots}))
+    def introductions(self, fleet: Fleet) -> list[tuple[int, ToWorker]]:
+        """What workers have to be told of accounts that are new to them, or have new symbols to check."""
+        told: list[tuple[int, ToWorker]] = []
+        waiting, self.fresh = self.fresh, {}
+        for index, state in waiting.items():
+            if self.up(state.worker):
+                symbols = tuple(sorted({fleet.symbols[slot] for slot in state.slots}))
+                told.append((state.worker, AddAccount(state.account, symbols)))
+            else:
+                self.fresh[index] = state
+        return told
 
     def up(self, worker: int) -> bool:
         """Whether the worker is running."""

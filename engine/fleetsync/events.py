@@ -9,9 +9,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
+from fleetsync.account import AccountState
 from fleetsync.book import Announcement, Book, Finding
 from fleetsync.config import Settings
-from fleetsync.fleet import AccountState, Fleet
+from fleetsync.fleet import Fleet
 from fleetsync.journal import Journal
 from fleetsync.model import Certainty
 

@@ -6,8 +6,8 @@ from fleetsync.model import Phase, Surface
 from fleetsync.units import HOUR_MS
 
 if TYPE_CHECKING:
+    from fleetsync.account import AccountState
     from fleetsync.core import Core
-    from fleetsync.fleet import AccountState
 
 
 def explain(core: "Core", robot_id: str, now_ms: int) -> dict[str, Any]:

@@ -6,18 +6,13 @@ accounts that share its IP quotas, its circuit and its stretched time.
 """
 
 from array import array
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from types import MappingProxyType
-from typing import Any, cast
 
+from fleetsync.account import AccountState, Route, Stamps
 from fleetsync.book import Book
 from fleetsync.cadence import Intervals, StretchClock, speed_max
 from fleetsync.config import Settings
 from fleetsync.errors import ConfigError, UnknownRobot
-from fleetsync.health import Circuit
 from fleetsync.heap import DueHeap
-from fleetsync.messages import Call
 from fleetsync.model import Account, Certainty, Phase, Robot, Surface
 from fleetsync.planner import Prices
 from fleetsync.tariff import Tariff
@@ -25,86 +20,6 @@ from fleetsync.units import HOUR_MS
 
 _PHASES = tuple(Phase)  # by number: cheaper than making one from its number
 _SCAN_MAX = 8  # accounts with more robots than this get an index by symbol
-
-
-# Most accounts are quiet most of the time. What is empty is one shared, read-only thing, and not one an account.
-NOTHING: Mapping[Any, Any] = MappingProxyType({})
-NOBODY = cast("list[int]", ())
-
-
-@dataclass(slots=True, eq=False)
-class Route:
-    """One exchange through one egress."""
-
-    exchange: str
-    egress: str
-    tariff: Tariff
-    prices: Prices
-    stretch: StretchClock
-    robots: DueHeap  # slots, by stretched instant
-    ready: DueHeap  # accounts with due robots, by their oldest key
-    urgent: DueHeap  # accounts with events or open questions, by real instant
-    weights_max: dict[str, int]  # per quota, the largest single charge
-    conditional: bool  # whether conditional orders are a surface that syncs bring
-    one_list: bool  # whether the list of positions answers all that is to be known of an account that holds nothing
-    routine: tuple[Call, ...] = (Call(Surface.POSITIONS),)  # what a quiet account is asked there
-    circuit: Circuit = field(default_factory=Circuit)
-    urgent_blocked_ms: int = 0  # until when nothing can be granted ...
-    scheduled_blocked_ms: int = 0  # ... and until when nothing can but urgent work
-    due: int = 0  # robots waiting in `ready` accounts
-
-    @property
-    def name(self) -> str:
-        """For people and for ledger keys."""
-        return f"{self.exchange}@{self.egress}" if self.egress else self.exchange
-
-
-@dataclass(slots=True, eq=False)
-class AccountState:
-    """One account and what its answers have shown; `*_key_ms` are stretched instants, `*_as_of_ms` real ones."""
-
-    index: int
-    account: Account
-    route: Route
-    worker: int
-    slots: list[int] = NOBODY
-    waiting: list[int] = NOBODY  # due robots, not dispatched yet; see `wait`
-    urgent: Mapping[int, int] = field(default_factory=lambda: NOTHING)  # robots to be looked at at once, and since when
-    busy: int = 0  # the sync in flight; 0: none
-    parked_until_ms: int = 0
-    positions_key_ms: int = 0
-    positions_as_of_ms: int = 0
-    orders_key_ms: int = 0  # of the last list of all symbols
-    orders_as_of_ms: int = 0
-    conditional_key_ms: int = 0
-    conditional_as_of_ms: int = 0
-    books: Mapping[str, Book] = field(default_factory=lambda: NOTHING)  # those with something in them
-    by_symbol: dict[str, list[int]] | None = None
-    wants_rows: frozenset[tuple[Surface, str]] = frozenset()
-    """Lists (surface, symbol) of which "as before" would not tell what we know: the next answer must carry its rows."""
-    left_over: tuple[Call, ...] = ()  # of the last plan: what its grant could not hold, first in the next one
-    questions: Mapping[Call, int] = field(default_factory=lambda: NOTHING)  # open ones, and when they may be asked
-    pages: Mapping[Surface, int] = field(default_factory=lambda: NOTHING)
-    last_calls: tuple[Call, ...] = ()  # of the last sync
-    shortening: float = 0.0  # this account's draw of jitter, so that its robots stay together
-    failures: int = 0
-    stopped: str = ""
-    last_fault: str = ""
-
-    def own(self, table: str) -> dict[Any, Any]:
-        """The account's dict of that name, to be written to: its own from now on."""
-        held = getattr(self, table)
-        if held is NOTHING:
-            held = dict[Any, Any]()
-            setattr(self, table, held)
-        return cast("dict[Any, Any]", held)
-
-    def wait(self, slot: int) -> None:
-        """A robot is due."""
-        if self.waiting:
-            self.waiting.append(slot)
-        else:
-            self.waiting = [slot]
 
 
 class Fleet:
@@ -131,9 +46,11 @@ class Fleet:
         self.stopped: dict[int, str] = {}  # robots that are stopped or disabled, and why
         self.accounts: list[AccountState | None] = []
         self.account_by_id: dict[str, AccountState] = {}
+        self.stamps = Stamps()  # of the accounts
         self.routes: dict[tuple[str, str], Route] = {}
         self.intervals = Intervals.of(settings)
         self._free: list[int] = []
+        self._slots_on: dict[int, dict[str, list[int]]] = {}  # of large accounts, by index and symbol; likewise
         self._by_symbol: dict[str, list[int]] | None = None  # made when it is asked for, dropped when the fleet changes
 
     def __len__(self) -> int:
@@ -156,7 +73,8 @@ class Fleet:
                           StretchClock(now_ms, speed_max(self.settings)), DueHeap(self.base_at_ms),
                           DueHeap(self.base_at_ms), DueHeap(self.base_at_ms), weights_max,
                           Surface.CONDITIONAL in tariff.surfaces,
-                          tariff.positions_show_orders and Surface.CONDITIONAL not in tariff.surfaces)
+                          tariff.positions_show_orders and Surface.CONDITIONAL not in tariff.surfaces,
+                          stamps=self.stamps)
             self.routes[exchange, egress] = route
         return route
 
@@ -164,6 +82,7 @@ class Fleet:
         """Take in an account, to be served by a worker."""
         state = AccountState(len(self.accounts), account, self.route(account.exchange, account.egress, now_ms), worker)
         self.accounts.append(state)
+        self.stamps.grow(len(self.accounts))
         self.account_by_id[account.id] = state
         return state
 
@@ -191,12 +110,14 @@ class Fleet:
             self.prefix_of[slot] = robot.order_prefix
         if not robot.enabled:
             self.stopped[slot] = "disabled"
-        if state.slots:
-            state.slots.append(slot)
-        else:
-            state.slots = [slot]
-        state.by_symbol = self._by_symbol = None
+        state.join(slot)
+        self._changed(state)
         return slot
+
+    def _changed(self, state: AccountState) -> None:
+        """The account has a robot more or less: what was looked up before does not hold any more."""
+        self._slots_on.pop(state.index, None)
+        self._by_symbol = None
 
     def _new_slot(self) -> int:
         if self._free:
@@ -204,20 +125,25 @@ class Fleet:
             self.phase[slot] = Phase.UNKNOWN
             self.orders_key_ms[slot] = self.orders_as_of_ms[slot] = self.last_event_at_ms[slot] = 0
             return slot
+        slot = len(self.ids)
+        namesake = self.accounts[slot] if slot < len(self.accounts) else None
+        if namesake is not None:  # where there are as many accounts as robots, they share the objects of their numbers
+            slot = namesake.index
         self.ids.append("")
         self.symbols.append("")
         self.account_of.append(None)
         self.phase.append(Phase.UNKNOWN)
         for column in (self.orders_key_ms, self.orders_as_of_ms, self.last_event_at_ms):
             column.append(0)
-        return len(self.ids) - 1
+        return slot
 
     def remove_robot(self, slot: int) -> None:
         """Forget a robot; its slot will be used again."""
         state = self.state_of(slot)
-        state.slots.remove(slot)
-        state.by_symbol = self._by_symbol = None
-        state.own("urgent").pop(slot, None)
+        state.leave(slot)
+        self._changed(state)
+        if slot in state.urgent:
+            del state.own("urgent")[slot]
         if slot in state.waiting:
             state.waiting.remove(slot)
             state.route.due -= 1
@@ -250,13 +176,15 @@ class Fleet:
 
     def slots_on(self, state: AccountState, symbol: str) -> list[int]:
         """The robots of an account on one symbol."""
-        if len(state.slots) <= _SCAN_MAX:
-            return [slot for slot in state.slots if self.symbols[slot] == symbol]
-        if state.by_symbol is None:
-            state.by_symbol = {}
-            for slot in state.slots:
-                state.by_symbol.setdefault(self.symbols[slot], []).append(slot)
-        return state.by_symbol.get(symbol, [])
+        slots = state.slots
+        if len(slots) <= _SCAN_MAX:
+            return [slot for slot in slots if self.symbols[slot] == symbol]
+        by_symbol = self._slots_on.get(state.index)
+        if by_symbol is None:
+            by_symbol = self._slots_on[state.index] = {}
+            for slot in slots:
+                by_symbol.setdefault(self.symbols[slot], []).append(slot)
+        return by_symbol.get(symbol, [])
 
     def book(self, state: AccountState, symbol: str) -> Book:
         """What is known of an account on a symbol, with the instants of the account's latest readings."""
@@ -319,7 +247,8 @@ class Fleet:
         """
         state = self.state_of(slot)
         if state.route.one_list and not state.books:
-            return state.positions_as_of_ms  # the list that shows nothing of it proves its positions and its orders
+            # The list that shows nothing of it proves its positions and its orders.
+            return self.stamps.positions_as_of_ms[state.index]
         phase = self.phase[slot]
         if phase == Phase.HOLDING:
             return state.positions_as_of_ms

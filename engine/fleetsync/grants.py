@@ -7,8 +7,8 @@ granted waits for the ledger that is in the way and holds up nobody who does not
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from fleetsync.account import NOBODY, NOTHING, AccountState, Route
 from fleetsync.budget import Deferral, dispatch_calls_max
-from fleetsync.fleet import NOBODY, NOTHING, AccountState, Route
 from fleetsync.messages import Call, Dispatch, OpenExchange
 from fleetsync.model import Surface
 from fleetsync.planner import Need, answers, cut, plan

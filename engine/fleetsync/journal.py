@@ -9,8 +9,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from fleetsync.account import AccountState
 from fleetsync.book import Finding, plain
-from fleetsync.fleet import AccountState, Fleet
+from fleetsync.fleet import Fleet
 from fleetsync.messages import Request
 from fleetsync.model import Certainty, Change, Order, Position
 from fleetsync.ports import Batch, Instants, Loaded
@@ -121,6 +122,7 @@ class Journal:
         self._dirty: set[int] = set()
         self._aged: set[int] = set()
         self._unsure: set[int] = set()  # robots whose rows, as written last, do not say "agreed"
+        self._dirty_accounts: list[AccountState] = []
         self._said: set[str] = set()
 
     def restore(self, loaded: Loaded, recent: Iterable[Change] = ()) -> None:
@@ -153,12 +155,8 @@ class Journal:
         self.batch.robots[robot_id] = None
 
     def account_changed(self, state: AccountState) -> None:
-        """The account's row has to be written again; it never holds a secret."""
-        account = state.account
-        self.batch.accounts[account.id] = {
-            "id": account.id, "exchange": account.exchange, "egress": account.egress, "stopped": state.stopped,
-            "last_fault": state.last_fault,
-        }
+        """The account's row has to be written again."""
+        self._dirty_accounts.append(state)
 
     def record(self, fleet: Fleet, state: AccountState, symbol: str, findings: Sequence[Finding]) -> None:
         """Number what reconcile found, and write the rows it changes."""
@@ -222,6 +220,8 @@ class Journal:
             if state is not None:
                 row = batch.robots[fleet.ids[slot]] = robot_row(fleet, slot, state)
                 (self._unsure.discard if row["certainty"] == Certainty.AGREED else self._unsure.add)(slot)
+        batch.accounts.update((state.account.id, state.row()) for state in self._dirty_accounts)
+        self._dirty_accounts = []
         return batch
 
     @property

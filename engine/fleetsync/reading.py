@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from fleetsync.account import NOTHING, AccountState
 from fleetsync.book import Book, Reconciled, Rules, Sight
-from fleetsync.fleet import NOTHING, AccountState
 from fleetsync.messages import Answer, Call
 from fleetsync.model import Fault, Order, Position, Surface
 from fleetsync.reconcile import reconcile

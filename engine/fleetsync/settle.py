@@ -6,9 +6,9 @@ The one circle of the machine, next run -> heap, is closed here, in `rearm`.
 from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING
 
+from fleetsync.account import CLEAR, NOBODY, AccountState
 from fleetsync.book import Book, Sight
 from fleetsync.events import Event
-from fleetsync.fleet import NOBODY, AccountState
 from fleetsync.health import backoff_ms
 from fleetsync.heap import DueHeap
 from fleetsync.messages import Answer, Call, SyncDone
@@ -117,6 +117,8 @@ class Settlement:
                 state.route.robots.put(slot, max(core.timing.wish_ms(slot, state), stretched_ms + 1))
         # What one grant could not hold keeps its place: stretched time must wait for it too.
         self.next_step(state, now_ms, max(oldest_ms, stretched_ms - _PLACE_KEPT_MS))
+        if state.agenda is not CLEAR:
+            state.tidy()
 
     def _look_at(self, state: AccountState, touched: Iterable[int], now_ms: int) -> None:
         """What the reading says of the robots it concerns: their phases, and whom it answers."""

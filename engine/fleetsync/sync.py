@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from fleetsync.fleet import NOTHING, AccountState, Route
+from fleetsync.account import NOTHING, AccountState, Route
 from fleetsync.messages import Call, SyncDone
 
 

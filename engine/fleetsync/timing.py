@@ -13,9 +13,10 @@ from array import array
 from math import expm1, sqrt
 from random import Random
 
+from fleetsync.account import AccountState, Route
 from fleetsync.cadence import jittered_ms
 from fleetsync.config import Settings
-from fleetsync.fleet import AccountState, Fleet, Route
+from fleetsync.fleet import Fleet
 from fleetsync.model import Phase, Surface
 from fleetsync.tariff import Scope
 from fleetsync.units import HOUR_MS, MINUTE_MS

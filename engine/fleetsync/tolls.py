@@ -1,7 +1,7 @@
 """Tolls: which ledgers a call draws on, and how much of each, by its exchange's tariff and its scope."""
 
+from fleetsync.account import AccountState, Route
 from fleetsync.budget import Budget, Ledger
-from fleetsync.fleet import AccountState, Route
 from fleetsync.messages import Call
 from fleetsync.tariff import Scope
 

@@ -7,7 +7,7 @@ freezes the ledgers that guard it. Each is said once, stands in the status, and 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from fleetsync.fleet import NOBODY, NOTHING, AccountState, Route
+from fleetsync.account import NOBODY, NOTHING, AccountState, Route
 from fleetsync.health import backoff_ms
 from fleetsync.messages import Answer, Call, Request
 from fleetsync.model import Fault, Phase, Surface

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from fleetsync import budget, cadence, events, grants, journal, reading, reconcile, settle
+from fleetsync.account import NOBODY, AccountState
 from fleetsync.book import Sight
-from fleetsync.fleet import NOBODY, AccountState
 from fleetsync.messages import Answer, Call
 from fleetsync.model import Surface
 from fleetsync_adapters import store_rows

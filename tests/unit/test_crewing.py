@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from typing import cast
 
+from fleetsync.account import AccountState, Route
 from fleetsync.crewing import Room, Roster
-from fleetsync.fleet import AccountState, Route
 from fleetsync.model import Account
 
 

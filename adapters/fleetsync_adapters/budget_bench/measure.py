@@ -7,7 +7,7 @@ unseen until the sending of the first request that shows it; one that was read w
 from collections.abc import Sequence
 from typing import Any
 
-from fleetsync.fleet import AccountState
+from fleetsync.account import AccountState
 from fleetsync.journal import CallMeter
 from fleetsync.messages import Call, FromWorker, Request, SyncDone
 from fleetsync.model import Phase, Surface

@@ -2,7 +2,7 @@
 
 from typing import ClassVar
 
-from fleetsync.fleet import AccountState
+from fleetsync.account import AccountState
 from fleetsync.messages import Call, Dispatch, FromWorker, Request, SyncDone, ToWorker, WorkerLost
 from fleetsync.units import MINUTE_MS
 from fleetsync_adapters.simulation.life import Life
