@@ -1,6 +1,7 @@
 """An hour at full load with faults: memory, open files and the database level off, and nothing is lost or wrong.
 
-`SOAK_MINUTES` says how long (60); `make soak SOAK_MINUTES=5` tries it out. A line of figures a minute is printed.
+`SOAK_MINUTES` says how long (60). A line of figures a minute is printed. A run of less than half an hour tries it out:
+what it loses or tells wrongly is found, growth is not judged, since the database's log is not folded into it once.
 """
 
 import asyncio
@@ -26,6 +27,7 @@ pytestmark = pytest.mark.process
 MINUTES = float(os.environ.get("SOAK_MINUTES", "60"))
 PLAN = Plan(accounts=600, robots=6_000, markets=40, workers=2, every_ms=500, settle_ms=3_000, syncs_kept=5_000)
 """Its wishes are twice the budget of 60,000 calls a minute."""
+JUDGED_MINUTES = 30
 LOOK_S = 5
 RARE = {Misdeed.BANNED: 2e-6, Misdeed.THROTTLED: 2e-6, Misdeed.CLOCK_SKEW: 2e-4}
 """Those that stop the whole fleet, or an account's signatures, for a while."""
@@ -48,7 +50,9 @@ def test_what_grows_without_end_is_told_from_what_levels_off() -> None:
 def test_an_hour_at_full_load_with_faults_levels_off_and_loses_nothing(tmp_path: Path) -> None:
     stage, watch = asyncio.run(_soak(tmp_path))
     stage.check_feed()
-    assert not (grown := watch.grown(("engine", "worker", "database without changes"))), grown
+    grown = watch.grown(("engine", "worker", "database without changes"))
+    print("\n".join(grown) or "all levelled off")
+    assert not grown or MINUTES < JUDGED_MINUTES
 
 
 async def _soak(folder: Path) -> tuple[Stage, Watch]:
