@@ -41,17 +41,18 @@ class Book:
     conditional_as_of_ms: int = 0
     closed: tuple[Position, ...] = ()  # the last closed one of each side, as of its close: an older row is no new one
     shown_at_ms: int = 0  # as_of of the latest list, whole or not, that showed a position here
-    hinted: bool = False  # the positions list names the symbol without a position: orders must rest there
+    hinted: bool = False  # the newest list of positions names the symbol, and its orders were not read since
+    told_at_ms: int = 0  # when something of it was last told, by our clock: the exchange's may be hours away
+
+    @property
+    def hides_orders(self) -> bool:
+        """Its symbol was named and nothing is known to account for it: orders must rest there."""
+        return self.hinted and not (self.positions or self.orders)
 
     @property
     def is_quiet(self) -> bool:
         """Nothing there and nothing open: all that can be said of it is how old that knowledge is."""
         return not (self.positions or self.orders or self.doubts or self.hinted)
-
-    @property
-    def closed_at_ms(self) -> int:
-        """The exchange's instant of the last proven close; 0: none."""
-        return max((position.updated_at_ms for position in self.closed), default=0)
 
     def certainty(self, surface: Surface) -> Certainty:
         """How far a surface of this book can be trusted."""

@@ -79,13 +79,13 @@ class Core:
                 self.journal.batch.freezes[key] = None
 
     def readmit_events(self, now_ms: int) -> None:
-        """Take up the events that an earlier run accepted and did not serve, once the fleet is complete."""
+        """Take up what an earlier run accepted and did not serve, even if by a clock that was ahead of ours."""
         for event_id, row in self.inbox.restored.items():
             slot = self.fleet.slot_of.get(row["robot"])
             if slot is None:
                 self.journal.batch.events[event_id] = None
             else:
-                self.notify(Event(slot=slot, **row), now_ms)
+                self.notify(Event(slot=slot, **{**row, "at_ms": min(row["at_ms"], now_ms)}), now_ms)
         self.inbox.restored = {}
 
     def add_account(self, account: Account, now_ms: int) -> None:
@@ -103,10 +103,10 @@ class Core:
         state = self.fleet.state_of(slot)
         self.journal.robot_changed(slot)
         self.roster.fresh[state.index] = state
+        if robot.enabled and state.positions_as_of_ms:
+            self.settlement.joined(slot, state, now_ms)
         if robot.enabled and not state.stopped:
             route = state.route
-            if state.positions_as_of_ms:
-                self.settlement.joined(slot, state, now_ms)
             route.robots.put(slot, route.stretch.now_ms(now_ms if first_at_ms is None else first_at_ms))
 
     def remove_robot(self, robot_id: str) -> None:

@@ -176,7 +176,8 @@ class Granter:
         if state.route.circuit.opened_at_ms or state.failures > 1:  # one tells whether it answers again:
             calls = tuple(sorted(calls, key=lambda call: call.surface is not Surface.TIME))  # the clock's, if refused
             return calls[:1], calls[1:]
-        calls_max = dispatch_calls_max(self._core.settings.calls_per_minute)
+        settings = self._core.settings  # what the worker's pace would hold back until it expires is not granted
+        calls_max = min(dispatch_calls_max(settings.calls_per_minute), max(settings.account_calls_per_second // 2, 1))
         taken = cut(calls, state.route.tariff, calls_max, state.route.weights_max)
         return calls[:taken], calls[taken:]
 

@@ -148,8 +148,9 @@ class Reader:
         """While nothing was there, the list of positions proved that no orders were: that is not forgotten now."""
         fleet, (as_of_ms, key_ms) = self._core.fleet, self.proven_before
         for slot in slots:
-            fleet.orders_as_of_ms[slot] = max(fleet.orders_as_of_ms[slot], as_of_ms)
-            fleet.orders_key_ms[slot] = max(fleet.orders_key_ms[slot], key_ms)
+            if slot not in fleet.unread:  # else its symbol was nobody's then, and its rows were left out
+                fleet.orders_as_of_ms[slot] = max(fleet.orders_as_of_ms[slot], as_of_ms)
+                fleet.orders_key_ms[slot] = max(fleet.orders_key_ms[slot], key_ms)
 
     def ask(self, state: AccountState, call: Call, at_ms: int) -> None:
         """Note an open question. The fills of one symbol are one question, from the earliest instant wanted."""
@@ -168,8 +169,7 @@ class Reader:
 
     def _keep(self, state: AccountState, symbol: str, result: Reconciled, now_ms: int) -> None:
         book = result.book
-        over_ms = max((order.updated_at_ms for order in book.ended), default=0)
-        if book.is_quiet and max(over_ms, book.closed_at_ms) < now_ms - _BOOK_MEMORY_MS:
+        if book.is_quiet and book.told_at_ms < now_ms - _BOOK_MEMORY_MS:
             state.own("books").pop(symbol, None)
             state.books = state.books or NOTHING
         else:
@@ -188,4 +188,4 @@ class Reader:
 
     def has_doubts(self, state: AccountState) -> bool:
         """Whether anything about the account is disputed: then answers must carry their rows."""
-        return any(book.doubts or book.hinted for book in state.books.values())
+        return any(book.doubts or book.hides_orders for book in state.books.values())

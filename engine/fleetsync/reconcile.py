@@ -58,7 +58,7 @@ def reconcile(book: Book, sights: Sequence[Sight], announced: Sequence[Announcem
     for sight in sorted(lists, key=lambda sight: sight.as_of_ms):
         positions.see(sight)
     positions.resolve()
-    hinted = positions.hinted and orders.orders_as_of_ms == book.orders_as_of_ms and not orders.known
+    hinted = positions.hinted and orders.orders_as_of_ms == book.orders_as_of_ms
     return Reconciled(
         Book(
             book.account,
@@ -73,6 +73,7 @@ def reconcile(book: Book, sights: Sequence[Sight], announced: Sequence[Announcem
             tuple(positions.closed[side] for side in sorted(positions.closed)),
             positions.shown_at_ms,
             hinted,
+            now_ms if orders.findings or positions.findings else book.told_at_ms,
         ),
         (*orders.findings, *positions.findings),
         _merged((*positions.questions, *orders.questions)),
@@ -119,7 +120,7 @@ class _PositionsPass:
         for key in [key for key in self.doubts if key.endswith(_OLDER) and self.doubts[key].last_at_ms < self.as_of_ms]:
             del self.doubts[key]  # not repeated by this reading
         self.as_of_ms = sight.as_of_ms
-        self.hinted = any(Decimal(row.size) == ZERO for row in rows) and not self.known
+        self.hinted = bool(rows)
 
     def _late(self, rows: Sequence[Position], as_of_ms: int) -> None:
         """A list that was overtaken: what it shows was there between two readings that missed it."""

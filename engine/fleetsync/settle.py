@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from fleetsync.account import CLEAR, NOBODY, AccountState
 from fleetsync.book import Book, Sight
+from fleetsync.cadence import SLIP_TOLERANCE_MS
 from fleetsync.events import Event
 from fleetsync.health import backoff_ms
 from fleetsync.heap import DueHeap
@@ -164,7 +165,9 @@ class Settlement:
             if at_ms > now_ms:
                 self.wakeups.put_sooner(state.index, at_ms)
             else:
-                key_ms = state.route.stretch.now_ms(now_ms) if key_ms is None else key_ms
+                # Who waited for a worker waited for no quota: that must not hold the time of all others back.
+                stretched_ms = state.route.stretch.now_ms(now_ms)
+                key_ms = stretched_ms if key_ms is None else max(key_ms, stretched_ms - SLIP_TOLERANCE_MS)
                 state.route.ready.put_sooner(state.index, key_ms)
 
     def wake(self, now_ms: int) -> None:
@@ -189,10 +192,15 @@ class Settlement:
         """Derive a robot's phase from what is known; a phase that changes is re-keyed by the caller."""
         fleet = self._core.fleet
         book = state.books.get(fleet.symbols[slot])
-        if slot in fleet.unread and state.positions_as_of_ms >= fleet.unread[slot]:
-            del fleet.unread[slot]
-        wants_orders = Surface.ORDERS in state.route.tariff.surfaces and not fleet.orders_as_of(state, slot)
-        if slot in fleet.unread or not state.positions_as_of_ms or wants_orders:
+        since_ms = fleet.unread.get(slot, 1)
+        read = state.positions_as_of_ms >= since_ms
+        if Surface.ORDERS in state.route.tariff.surfaces:
+            read = read and fleet.orders_as_of(state, slot) >= since_ms
+        if state.route.conditional:
+            read = read and fleet.conditional_as_of(state, slot) >= since_ms
+        if read:
+            fleet.unread.pop(slot, None)
+        if not read:
             phase = Phase.UNKNOWN
         elif book is not None and book.positions:
             phase = Phase.HOLDING
@@ -267,4 +275,5 @@ class Settlement:
                 tuple(order for order in orders if order.symbol == symbol),
                 ended=tuple(order for order in ended if order.symbol == symbol)[-ENDED_KEPT:],
                 closed=tuple({row.side: row for row in closed if row.symbol == symbol}.values()),
-                positions_as_of_ms=1, orders_as_of_ms=1, conditional_as_of_ms=1)
+                positions_as_of_ms=1, orders_as_of_ms=1, conditional_as_of_ms=1,
+                told_at_ms=self._core.fleet.base_at_ms)

@@ -73,7 +73,7 @@ class Timing:
             resting = book is not None and any(not order.conditional for order in book.orders)
             key_ms = max(state.orders_key_ms, fleet.orders_key_ms[slot])
             orders_ms = key_ms + (own_ms if resting or phase == Phase.UNKNOWN else quiet_ms)
-            if book is not None and book.hinted:
+            if book is not None and book.hides_orders:
                 orders_ms = key_ms  # the positions list says that orders rest which were never read: at once
         conditional_ms = -1
         if route.conditional:

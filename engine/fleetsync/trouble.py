@@ -36,6 +36,10 @@ class Trouble:
         core, fault = self._core, answer.fault
         assert fault is not None
         if fault is Fault.EXPIRED:
+            # Mostly it is the account's pace that left no room: it rests for a turn, and this call is first then.
+            state.left_over = (answer.call, *state.left_over)
+            turn_ms = SECOND_MS // core.settings.account_calls_per_second
+            state.parked_until_ms = max(state.parked_until_ms, now_ms + turn_ms)
             if answer.call.surface not in (*LISTS, Surface.TIME):
                 state.own("questions").setdefault(answer.call, now_ms)
             return
