@@ -13,7 +13,7 @@ FILLS_A_PAGE = 1000
 FILLS_WINDOW_MS = 7 * DAY_MS
 
 # Surface -> ccxt's implicit method, the fields to compare a row by, and how to read it. None of the lists has pages.
-_LISTS: dict[Surface, tuple[str, Callable[[rows.Row], tuple[str, ...]], Callable[..., Any]]] = {
+_LISTS: dict[Surface, tuple[str, Callable[[rows.Row], tuple[Any, ...]], Callable[..., Any]]] = {
     Surface.POSITIONS: ("fapiPrivateV3GetPositionRisk", rows.position_key, rows.binance_position),
     Surface.ORDERS: ("fapiPrivateGetOpenOrders", rows.order_key, rows.binance_order),
     Surface.CONDITIONAL: ("fapiPrivateGetOpenAlgoOrders", rows.conditional_key, rows.binance_conditional),
@@ -37,7 +37,7 @@ async def read_binance(client: Any, call: Call, markets: Markets, now_ms: Callab
     if market_id and any(row["symbol"] != market_id for row in raw):
         raise BadBody("rows of another symbol")
     return Reading(
-        key=sorted({key(row) for row in raw}),
+        key=sorted(set(map(key, raw))),
         rows=lambda: tuple(dict.fromkeys(parse(row, markets.symbol_of) for row in raw)),  # a row told twice is one row
         complete=True,
     )

@@ -126,7 +126,8 @@ def _our_class(base: Any, exchange: str, now_ms: Callable[[], int]) -> Any:
         meter = CURRENT.get()
         if meter.by_ccxt:
             meter.ccxt_weight = units(self.calculate_rate_limiter_cost(api, method, path, params or {}, config or {}))
-        return await base.fetch2(self, path, api, method, params or {}, config or {})
+        request = self.sign(path, api, method, params or {})  # a retry would be a call: only the engine decides on it
+        return await self.fetch(request["url"], request["method"], request["headers"], request["body"])
 
     async def fetch(self: Any, *request: Any) -> Any:
         LAST.set(None)

@@ -89,7 +89,7 @@ def list_of(body: Any) -> list[Mapping[str, Any]]:
     Raises:
         BadBody: it is none.
     """
-    if not isinstance(body, list) or not all(isinstance(row, dict) for row in body):
+    if not isinstance(body, list) or not {*map(type, body)} <= {dict}:
         raise BadBody(f"a list was due, {type(body).__name__} came")
     return body
 

@@ -5,6 +5,7 @@ here asks for. A row without its key fields raises (KeyError, TypeError, ValueEr
 """
 
 from collections.abc import Callable, Mapping
+from operator import itemgetter
 from typing import Any
 
 from fleetsync.model import Fill, Order, Position
@@ -33,9 +34,9 @@ _HEDGED = {"LONG": "long", "SHORT": "short"}
 _SIDES = {"buy", "sell"}
 
 
-def position_key(row: Row) -> tuple[str, ...]:
-    """The fields whose change makes a position a different one; prices that merely move are not among them."""
-    return (row["symbol"], row["positionSide"], row["positionAmt"], row["entryPrice"], str(row["updateTime"]))
+position_key: Callable[[Row], tuple[Any, ...]] = itemgetter(
+    "symbol", "positionSide", "positionAmt", "entryPrice", "updateTime")
+"""The fields whose change makes a position a different one; prices that merely move are not among them."""
 
 
 def binance_position(row: Row, name: Name) -> Position:
@@ -53,12 +54,9 @@ def binance_position(row: Row, name: Name) -> Position:
     )
 
 
-def order_key(row: Row) -> tuple[str, ...]:
-    """The fields of an order that can change while it rests, and its id."""
-    return (
-        str(row["orderId"]), row["symbol"], row["status"], row["origQty"], row["executedQty"], row["price"],
-        str(row["updateTime"]),
-    )  # fmt: skip
+order_key: Callable[[Row], tuple[Any, ...]] = itemgetter(
+    "orderId", "symbol", "status", "origQty", "executedQty", "price", "updateTime")
+"""The fields of an order that can change while it rests, and its id."""
 
 
 def binance_order(row: Row, name: Name) -> Order:
@@ -80,12 +78,9 @@ def binance_order(row: Row, name: Name) -> Order:
     )
 
 
-def conditional_key(row: Row) -> tuple[str, ...]:
-    """The same for a conditional order."""
-    return (
-        str(row["algoId"]), row["symbol"], row["algoStatus"], str(row["quantity"]), str(row["price"]),
-        str(row["triggerPrice"]), str(row["updateTime"]),
-    )  # fmt: skip
+conditional_key: Callable[[Row], tuple[Any, ...]] = itemgetter(
+    "algoId", "symbol", "algoStatus", "quantity", "price", "triggerPrice", "updateTime")
+"""The same for a conditional order."""
 
 
 def binance_conditional(row: Row, name: Name) -> Order:
