@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from typing import cast
 
 from fleetsync.messages import Dispatch, SyncDone
 from fleetsync.wire import FrameDecoder, Message, WireError, encode
@@ -67,8 +68,7 @@ class Link(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Called by asyncio."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)  # by what it does: other loops' are no subclass
 
     def data_received(self, data: bytes) -> None:
         """Called by asyncio."""
