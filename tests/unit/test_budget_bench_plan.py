@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 
 from fleetsync.errors import ConfigError
+from fleetsync_adapters.budget_bench.demand import expected_demand
 from fleetsync_adapters.budget_bench.fleets import BenchFleet, fleet_made
-from fleetsync_adapters.budget_bench.planning import Planner
+from fleetsync_adapters.budget_bench.planning import PLENTY, Planner, needed_addresses
 from fleetsync_adapters.budget_bench.slo import Objective, broken, parse
 from fleetsync_adapters.budget_bench.trial import Trial, attempt
 from fleetsync_adapters.budget_bench.variants import behind, grouped, grown
@@ -78,6 +79,38 @@ def test_the_least_budget_holds_and_a_quarter_less_does_not() -> None:
     less = attempt(Trial(small(), plan.budget_per_minute * 3 // 4, "fixed", 8, 2)).row
     assert broken(level, less)
     assert [words for words, _, keeps in plan.changes if keeps]
+
+
+def test_a_budget_is_found_where_the_search_met_nobody_who_holds_and_the_verification_does() -> None:
+    fleet = fleet_made(1, 0.2, 1, "binanceusdm", Workload(), 1)
+    level = parse("holding p99 <= 6s")
+    plan = Planner(fleet, "fixed", level, minutes=3, seed=1, tell=lambda text: None).plan()
+    assert plan.demand["age_ms"]["holding"]["p99"] is None
+    assert plan.verified["age_ms"]["holding"]["p99"] <= 6_300
+    assert 12 <= plan.budget_per_minute < 40
+
+
+def test_the_arithmetic_of_a_small_fleet_is_what_a_person_works_out() -> None:
+    fleet = fleet_made(4, 0.5, 2, "binanceusdm", Workload(changes_per_hour=30, announced=0.5, by_hand=0.0), 1)
+    found = expected_demand(fleet)
+    assert (found.holding_accounts, found.rounds, found.orders) == (1.5, 1.5 * 12 + 0.5 * 2, 4 * 0.5 * 2)
+    assert (found.told, found.untold) == (1.0, 1.0)
+    assert found.calls == found.rounds + found.orders + 2.25 + 2.5 + found.others
+
+
+@pytest.mark.parametrize(("robots", "accounts", "changes_per_hour"), [(100, 10, 4.0), (200, 100, 4.0), (300, 20, 20.0)])
+def test_the_arithmetic_comes_near_what_the_simulation_makes(robots: int, accounts: int,
+                                                             changes_per_hour: float) -> None:
+    fleet = fleet_made(robots, 0.2, accounts, "binanceusdm", Workload(changes_per_hour=changes_per_hour), 1)
+    row = attempt(Trial(behind(fleet, accounts), PLENTY, "fixed", 10)).row
+    assert expected_demand(fleet).calls == pytest.approx(row["calls_per_minute"], rel=0.10)
+
+
+def test_addresses_are_the_weight_over_what_one_of_them_may_use() -> None:
+    fleet = small()
+    weights = (100, 2_280, 2_281, 4_561)
+    assert [needed_addresses(fleet, {"weight_per_minute": weight}) for weight in weights] == [1, 1, 2, 3]
+    assert needed_addresses(fleet, {"weight_per_minute": 1_000_000}) == len(fleet.accounts)
 
 
 def test_what_no_budget_keeps_is_found_out() -> None:

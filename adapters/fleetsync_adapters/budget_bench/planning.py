@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from math import ceil
 from typing import Any
 
@@ -16,8 +17,7 @@ from fleetsync_adapters.budget_bench.variants import behind, grown, variants
 
 PLENTY = 1_000_000  # calls a minute that never bind
 _PRECISION = 0.02  # of a budget
-_STEP_UP = 1.03  # a budget that another seed does not confirm is raised by this
-_MOST_STEPS = 12
+_STEP_UP = 0.03  # a budget that another seed does not confirm is raised by this share, then by twice as much, ...
 _GROWTH_MAX = 64
 _ADDRESSES_STEP = 1.2
 _HOPELESS = 2.0  # an objective missed by this factor after some minutes is not met any more
@@ -80,14 +80,15 @@ class Planner:
         high = max(ceil(plan.demand["worst_minute_calls"] * 1.05), 2)
         while not self._holds(fleet, high) and high < PLENTY:
             high *= 2
-        plan.budget_per_minute, plan.verified = self._confirmed(fleet, self.least(fleet, 1, high))
+        plan.budget_per_minute, plan.verified = self._confirmed(fleet, self.least(1, high, partial(self._holds, fleet)))
         self._compare(plan, fleet)
 
-    def least(self, fleet: BenchFleet, low: int, high: int) -> int:
+    @staticmethod
+    def least(low: int, high: int, holds: Callable[[int], bool]) -> int:
         """The least budget above `low` that holds, to 2 %; `high` is known to hold."""
         while high - low > max(high * _PRECISION, 1):
             middle = (low + high) // 2
-            if self._holds(fleet, middle):
+            if holds(middle):
                 high = middle
             else:
                 low = middle
@@ -104,14 +105,23 @@ class Planner:
         return addresses
 
     def _confirmed(self, fleet: BenchFleet, budget: int) -> tuple[int, Row]:
-        """A budget that also holds twice as long under another seed."""
-        row: Row = {}
-        for _ in range(_MOST_STEPS):
-            row = self._row(fleet, budget, seed=self._seed + 1, minutes=2 * self._minutes)
-            if not broken(self._objectives, row):
-                return budget, row
-            budget = ceil(budget * _STEP_UP)
-        return 0, row
+        """The least budget from this one on that also holds twice as long under another seed; 0 where none does."""
+        rows: dict[int, Row] = {}
+
+        def holds(tried: int) -> bool:
+            rows[tried] = self._row(fleet, tried, seed=self._seed + 1, minutes=2 * self._minutes)
+            self._tell(f"{tried} calls a minute under another seed")
+            return not broken(self._objectives, rows[tried])
+
+        if holds(budget):
+            return budget, rows[budget]
+        low, step = budget, ceil(budget * _STEP_UP)
+        while not holds(low + step):
+            low, step = low + step, 2 * step
+            if low > PLENTY:
+                return 0, rows[low]
+        found = self.least(low, low + step, holds)
+        return found, rows[found]
 
     def _compare(self, plan: Plan, fleet: BenchFleet) -> None:
         if not plan.budget_per_minute:

@@ -10,7 +10,7 @@ from rich.console import Console
 from fleetsync_adapters.budget_bench.demand import Demand, expected_demand
 from fleetsync_adapters.budget_bench.fleets import BenchFleet
 from fleetsync_adapters.budget_bench.planning import Plan, Planner, Row, needed_addresses, with_policy
-from fleetsync_adapters.budget_bench.slo import broken, parse
+from fleetsync_adapters.budget_bench.slo import TOLERANCE, Objective, broken, parse
 from fleetsync_adapters.budget_bench.table import seconds
 from fleetsync_adapters.cli.benching import fleet_asked_for
 
@@ -42,27 +42,40 @@ def plan_lines(plan: Plan, fleet: BenchFleet, expected: Demand) -> Iterator[str]
     level = ", ".join(map(str, plan.objectives))
     if plan.budget_per_minute:
         yield f"{plan.budget_per_minute} calls a minute keep {level} ({plan.policy} policy)."
-        yield f"  verified for {plan.verified['minutes']} minutes under another seed: {_figures(plan, plan.verified)}"
+        yield (f"  verified for {plan.verified['minutes']} minutes under another seed: {_figures(plan, plan.verified)} "
+               f"(a figure up to {TOLERANCE:.0%} above its limit counts as kept: the time under way adds to every age)")
     else:
+        with_plenty = plan.verified or plan.demand
         yield f"No budget keeps {level} with these settings ({plan.policy} policy)."
-        yield f"  with calls for everything: {_figures(plan, plan.demand)}"
-        for one in broken(plan.objectives, plan.demand):
-            yield f"  {one} is missed whatever the budget: shorten the interval of that phase"
+        yield f"  with calls for everything: {_figures(plan, with_plenty)}"
+        for one in broken(plan.objectives, with_plenty):
+            yield f"  {one} is missed whatever the budget: {_remedy(one)}"
     if plan.policy == "fixed":
         yield "How it comes about:"
         yield from (f"  {line}" for line in expected.lines())
-        yield (f"  measured with calls for everything: {plan.demand['calls_per_minute']:.0f} calls a minute on "
+        yield (f"  simulated with calls for everything: {plan.demand['calls_per_minute']:.0f} calls a minute on "
                f"average, {plan.demand['worst_minute_calls']} in the worst 60 s")
     yield from _addresses(plan, fleet)
     yield from _given(plan, fleet)
     if plan.changes:
-        yield "What would need fewer calls, each simulated with this budget:"
-        own = plan.base["calls_per_minute"]
-        for words, row, keeps in plan.changes:
-            saved = own - row["calls_per_minute"]
-            yield (f"  {words}: {row['calls_per_minute']:.0f} calls a minute ({-saved:+.0f}), "
-                   f"{'keeps the level' if keeps else 'misses it: ' + _figures(plan, row)}")
+        yield from _changes(plan)
     yield f"({plan.trials} simulations)"
+
+
+def _remedy(one: Objective) -> str:
+    if one.what.endswith("announced"):
+        return "shorten the intervals, or have robots announce what they do"
+    return "look at the latency of the exchange" if one.what == "events" else "shorten the interval of that phase"
+
+
+def _changes(plan: Plan) -> Iterator[str]:
+    own = plan.base["calls_per_minute"]
+    saving = [words for words, row, keeps in plan.changes if keeps and row["calls_per_minute"] < own]
+    yield f"The cheapest change that keeps the level: {saving[0] if saving else 'none of these saves a call'}."
+    yield f"What changes would do, each simulated with this budget, of which {own:.0f} calls a minute are used:"
+    for words, row, keeps in plan.changes:
+        yield (f"  {words}: {row['calls_per_minute']:.0f} calls a minute ({row['calls_per_minute'] - own:+.0f}), "
+               f"{'keeps the level' if keeps else 'misses it: ' + _figures(plan, row)}")
 
 
 def _addresses(plan: Plan, fleet: BenchFleet) -> Iterator[str]:
