@@ -40,7 +40,7 @@ class Demand:
         yield (f"positions: {self.holding_accounts:.1f} accounts with a holding robot x 60/{self.holding_s:g} + "
                f"{flat:.1f} without x 60/{self.flat_s:g} = {self.rounds:.0f}")
         yield f"orders of robots that hold, each symbol every {self.flat_s:g} s: {self.orders:.0f}"
-        yield (f"announced changes: {self.told:.1f} x {_CALLS_TOLD:g} (a list, half of which a round would have been, the symbol's "
+        yield (f"announced changes: {self.told:.1f} x {_CALLS_TOLD:g} (a list, in place of half a round; the symbol's "
                f"orders, the fills of a close, at times one order) = {self.told * _CALLS_TOLD:.0f}")
         yield (f"unannounced ones: {self.untold:.1f} x {_CALLS_UNTOLD:g} (of an opening its orders; of a close a "
                f"second list, its fills, its order) = {self.untold * _CALLS_UNTOLD:.0f}")
