@@ -12,7 +12,7 @@ import types
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, is_dataclass, make_dataclass
 from enum import StrEnum
-from functools import lru_cache
+from functools import lru_cache, partial
 from operator import attrgetter
 from typing import Any, Union, cast, get_args, get_origin, get_type_hints
 
@@ -191,44 +191,46 @@ def _codec(hint: Any) -> tuple[Step | None, Step]:
 _PLAIN = {str, int, bool}
 
 
-def _maker(cls: type) -> Callable[..., object]:
-    """How to make one from its fields in order.
-
-    A frozen dataclass sets each field through `object.__setattr__`, which would cost more than all the rest of reading.
-    Where nothing is checked at construction, an open twin with the same slots is filled, then becomes the real thing.
-    """
-    names = [field.name for field in fields(cls)]
-    if hasattr(cls, "__post_init__"):
-        return lambda *values: cls(**dict(zip(names, values, strict=True)))
-    twin = make_dataclass(cls.__name__, names, slots=True, eq=False, repr=False)
-
-    def make(*values: Any) -> object:
-        made = twin(*values)
-        made.__class__ = cls
-        return made
-
-    return make
-
-
 def _record(cls: type) -> tuple[Step, Step]:
     hints, names = get_type_hints(cls), [field.name for field in fields(cls)]
     kinds = [hints[name] for name in names]
     codecs = [_codec(kind) for kind in kinds]
-    make = lru_cache(4096)(_maker(cls)) if cls is Call else _maker(cls)  # a fleet's questions are few, and repeat
-    nested = [(place, codecs[place][1]) for place, kind in enumerate(kinds) if kind not in _PLAIN]
-    expected = [kind if kind in _PLAIN else object for kind in kinds]
+    return (_record_writer(names, [write for write, _ in codecs]),
+            _record_reader(cls, names, kinds, [read for _, read in codecs]))
 
-    def read(row: Any) -> object:
-        found = [*map(type, _a(list, row))]
-        if len(found) == len(expected):
-            for place, read_one in nested:
-                row[place] = read_one(row[place])
-                found[place] = object
-        if found != expected:
-            raise WireError(f"not the fields of a {cls.__name__}")
-        return make(*row)
 
-    return _record_writer(names, [write for write, _ in codecs]), read
+def _made(cls: type, names: list[str], *values: Any) -> object:
+    return cls(**dict(zip(names, values, strict=True)))
+
+
+def _record_reader(cls: type, names: list[str], kinds: list[Any], readers: list[Step]) -> Step:
+    """A function that checks and reads one record, written out field by field as `dataclasses` does it.
+
+    Going over the fields in a loop takes twice as long, and reading is most of what a frame costs. A frozen dataclass
+    sets each field through `object.__setattr__`, which would cost more than all the rest of reading: where nothing is
+    checked at construction, an open twin with the same slots is filled, then becomes the real thing.
+    """
+    values = [f"v{place}" for place in range(len(kinds))]
+    plain = [place for place, kind in enumerate(kinds) if kind in _PLAIN]
+    known: dict[str, Any] = {"cls": cls, "wrong": lambda: WireError(f"not the fields of a {cls.__name__}")}
+    known.update({f"k{place}": kind for place, kind in enumerate(kinds)})
+    known.update({f"r{place}": read for place, read in enumerate(readers)})
+    lines = [
+        "def read(row):",
+        f"    if type(row) is not list or len(row) != {len(kinds)}: raise wrong()",
+        f"    {', '.join(values)}, = row",
+        *[f"    if type(v{place}) is not k{place}: raise wrong()" for place in plain],
+        *[f"    v{place} = r{place}(v{place})" for place in range(len(kinds)) if place not in plain],
+    ]
+    if hasattr(cls, "__post_init__") or cls is Call:  # the questions of a fleet are few, and repeat
+        known["make"] = lru_cache(4096)(partial(_made, cls, names)) if cls is Call else partial(_made, cls, names)
+        lines.append(f"    return make({', '.join(values)})")
+    else:
+        known["twin"] = make_dataclass(cls.__name__, names, slots=True, eq=False, repr=False)
+        lines += [f"    made = twin({', '.join(values)})", "    made.__class__ = cls", "    return made"]
+    exec("\n".join(lines), known)  # noqa: S102 - of our own words only: numbers of places
+    read: Step = known["read"]
+    return read
 
 
 def _record_writer(names: list[str], writers: list[Step | None]) -> Step:
