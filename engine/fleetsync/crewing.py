@@ -11,8 +11,8 @@ from fleetsync.fleet import Fleet
 from fleetsync.messages import AddAccount, ToWorker
 
 _SCHEDULED_ONE_IN = 5  # of the places that come free, one in so many is not for urgent work, however much there is
-_WAITED_MS = 12  # as long as syncs may lie at a worker before it comes to them: what is urgent waits as long
-_ROOM_MIN = 8  # a worker gets this many, however late it is
+_WAITED_MS = 20  # as long as syncs may lie at a worker before it comes to them: what is urgent waits as long
+_ROOM_MIN = 16  # a worker gets this many, however late it is
 _ROUND_MIN = 16  # fewer reports say nothing about a worker
 
 

@@ -4,10 +4,11 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from itertools import count
 from types import TracebackType
 from typing import Any, Self
 
-from fleetsync.assembly import exchange_specs, open_store
+from fleetsync.assembly import exchange_specs, keep, open_store, release, tariffs_of
 from fleetsync.clock import SystemClock
 from fleetsync.config import Settings
 from fleetsync.core import Core
@@ -20,7 +21,6 @@ from fleetsync.loop import Loop
 from fleetsync.model import Account, Change, Robot
 from fleetsync.ports import Clock, Crew, ExchangeSpec, Store
 from fleetsync.report import Ages, RobotState, Status, robot_state, status
-from fleetsync.tariff import Tariff
 from fleetsync.units import SECOND_MS
 from fleetsync.writer import Writer
 
@@ -65,17 +65,14 @@ class Engine:
         self.clock: Clock = clock or SystemClock()
         self._accounts, self._robots = list(accounts), list(robots)
         self._specs = exchange_specs(self._accounts, exchanges or {}, egress_proxies or {}, self.settings)
-        tariffs: dict[str, Tariff] = {}
-        for spec in self._specs:
-            assert spec.tariff is not None
-            tariffs[spec.exchange] = spec.tariff
         self.store: Store = open_store(store)
         self._crew = crew or self._make_crew()
-        self.core = Core(self.settings, tariffs, workers=self._crew.size, seed=seed, now_ms=self.clock.now_ms())
+        self.core = Core(self.settings, tariffs_of(self._specs), workers=self._crew.size, seed=seed,
+                         now_ms=self.clock.now_ms())
         self.ages = Ages()
         self._writer = Writer(self.core, self.store, self.clock, self.ages)
         self._loop = Loop(self.core, self._crew, self.clock, self._writer, on_notice or _log_notice)
-        self._token = 0
+        self._token, self._kept = 0, False
         self._tasks: list[asyncio.Task[None]] = []
         self._readers = ThreadPoolExecutor(4, "fleetsync-reader")
 
@@ -104,6 +101,7 @@ class Engine:
         self.core.readmit_events(now_ms)
         self._forget_absent(loaded.robots, loaded.accounts)
         self._accounts, self._robots = [], []
+        self._kept = keep(len(self.core.fleet))
         await self._crew.start(self._loop.deliver)
         self._tasks = [asyncio.create_task(self._loop.run(), name="fleetsync-loop"),
                        asyncio.create_task(self._writer.run(), name="fleetsync-writer"),
@@ -128,6 +126,7 @@ class Engine:
         await self._writer.close()
         self._loop.tell()
         self._readers.shutdown()
+        release(kept=self._kept)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         """A task of ours that ends by itself has failed: nobody may wait for it in vain."""
@@ -290,13 +289,14 @@ class Engine:
     # -- watching
 
     async def _observe(self) -> None:
-        """Once a second: sample ages, mark rows for the heartbeat, watch the crew."""
+        """Four times a second sample ages; once a second mark rows for the heartbeat, and watch the crew."""
         crew_failed: asyncio.Future[None] | None = getattr(self._crew, "failed", None)
-        while True:
-            await asyncio.sleep(1)
+        for quarter in count(1):
+            await asyncio.sleep(0.25)
             now_ms = self.clock.now_ms()
             self.ages.sample(self.core, now_ms)
-            self.core.housekeep(now_ms, SECOND_MS)
+            if quarter % 4 == 0:
+                self.core.housekeep(now_ms, SECOND_MS)
             if crew_failed is not None and crew_failed.done():
                 crew_failed.result()
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from fleetsync.core import Core
 
 _BUCKET_MS = 5
-_SAMPLES_MAX = 2_000  # robots sampled at a time, so that a large fleet's ages cost no more than a small one's
+_SAMPLES_MAX = 500  # robots sampled at a time, so that a large fleet's ages cost no more than a small one's
 
 
 class Histogram:

@@ -100,13 +100,13 @@ def test_a_worker_that_comes_to_its_syncs_at_once_keeps_all_its_room_however_slo
 def test_room_shrinks_until_what_lies_at_a_worker_is_soon_come_to() -> None:
     room = Room(166)
     size = rounds(room, lambda size: size // 2)  # each sync costs the worker half a millisecond
-    assert size < 40
-    assert size // 2 <= 14  # what is urgent waits no longer than that
+    assert size < 60
+    assert size // 2 <= 24  # what is urgent waits no longer than that
 
 
 def test_room_grows_again_once_the_worker_is_quick_again() -> None:
     room = Room(166)
-    assert rounds(room, lambda size: size * 2) < 16
+    assert rounds(room, lambda size: size * 2) == 16
     assert rounds(room, lambda _: 1, 60) == 166
 
 
@@ -126,18 +126,18 @@ def test_a_few_syncs_that_lay_long_do_not_shrink_the_room() -> None:
 
 
 def test_a_worker_gets_some_room_however_late_it_is() -> None:
-    assert rounds(Room(100), lambda _: 60_000) == 8
+    assert rounds(Room(100), lambda _: 60_000) == 16
     assert rounds(Room(3), lambda _: 60_000) == 3
 
 
 def test_scheduled_work_is_held_back_where_it_lies_long_and_urgent_work_is_not() -> None:
     roster = crewed(100)
     for _ in range(300):
-        for _ in range(8):
+        for _ in range(16):
             roster.started(0)
-        for _ in range(8):
+        for _ in range(16):
             roster.finished(0, waited_ms=500)
-    for _ in range(8):
+    for _ in range(16):
         assert roster.serves(0, ROUTE)
         roster.started(0)
     assert not roster.serves(0, ROUTE)
