@@ -209,6 +209,12 @@ class AccountState:
         else:
             self.waiting = [slot]
 
+    def came_back(self) -> None:
+        """Its sync is over: nothing is in flight, and it rests no more unless what it brought says so."""
+        self.busy = 0
+        if self.agenda is not CLEAR:
+            self.agenda.parked_until_ms = 0
+
     def row(self) -> dict[str, Any]:
         """As the store keeps it; it never holds a secret."""
         account = self.account
@@ -217,5 +223,5 @@ class AccountState:
 
     def tidy(self) -> None:
         """Give an agenda back on which nothing is left."""
-        if not self.agenda:
+        if self.agenda is not CLEAR and not self.agenda:
             self.agenda = CLEAR

@@ -204,7 +204,8 @@ class Core:
             return
         waited_ms = done.taken_at_ms - sync.started_at_ms if done.taken_at_ms else None
         self.roster.finished(sync.worker, urgent=sync.urgent, waited_ms=waited_ms)
-        sync.route.circuit.ended(now_ms)
+        if sync.route.circuit.probing:
+            sync.route.circuit.ended(now_ms)
         self.settlement.settle(sync, done, now_ms)
 
     def _done_late(self, done: SyncDone, now_ms: int) -> None:
@@ -301,19 +302,19 @@ class Core:
 
     def drain_due(self, route: Route, now_ms: int) -> None:
         """Move every due robot to its account; one that an answer has covered meanwhile is only re-armed."""
-        fleet, robots, stretched_ms = self.fleet, route.robots, route.stretch.now_ms(now_ms)
+        fleet, stopped, stretched_ms = self.fleet, self.fleet.stopped, route.stretch.now_ms(now_ms)
         # Some wishes lie far back (a list that was never read, an order that must rest): they are due since now, not
         # since then. Only what waits *here* has waited for the budget, and may make time stretch.
         oldest_ms = stretched_ms - SLIP_TOLERANCE_MS
-        while (slot := robots.pop_due(stretched_ms)) >= 0:
+        for slot in route.robots.take_due(stretched_ms):
             state = fleet.account_of[slot]
-            if state is None or state.stopped or slot in fleet.stopped:
+            if state is None or state.agenda.stopped or slot in stopped:
                 continue
             wish_ms = self.timing.wish_ms(slot, state)
             if wish_ms > stretched_ms:
                 if not fleet.phase[slot]:  # it joined an account that is read more often than it would be itself
                     self.settlement.refresh_phase(slot, state)
-                robots.put(slot, wish_ms)
+                route.robots.put(slot, wish_ms)
                 continue
             state.wait(slot)
             route.due += 1

@@ -152,8 +152,10 @@ class Roster:
         crewed = self._workers[worker]
         if waited_ms is not None and not urgent:
             crewed.room.reported(waited_ms, crewed.scheduled)
-        crewed.in_flight = max(crewed.in_flight - 1, 0)
-        crewed.scheduled = max(crewed.scheduled - (not urgent), 0)
+        if crewed.in_flight:
+            crewed.in_flight -= 1
+        if crewed.scheduled and not urgent:
+            crewed.scheduled -= 1
         self._freed.add(worker)
 
     def stall(self, state: AccountState, key_ms: int, *, urgent: bool = False) -> None:

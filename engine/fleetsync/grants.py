@@ -7,7 +7,7 @@ granted waits for the ledger that is in the way and holds up nobody who does not
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from fleetsync.account import NOBODY, NOTHING, AccountState, Route
+from fleetsync.account import CLEAR, NOBODY, NOTHING, AccountState, Route
 from fleetsync.budget import Deferral, dispatch_calls_max
 from fleetsync.messages import Call, Dispatch, OpenExchange
 from fleetsync.model import Surface
@@ -100,10 +100,11 @@ class Granter:
 
     def _serve_scheduled(self, route: Route, now_ms: int, *, borrowing: bool = False) -> bool:
         """Serve the account at the head of a route; False when there was none."""
-        key_ms = route.ready.next_due_at_ms()
-        if key_ms is None:
+        first = route.ready.pop_first()
+        if first is None:
             return False
-        state = self._core.fleet.accounts[route.ready.pop_due(key_ms)]
+        index, key_ms = first
+        state = self._core.fleet.accounts[index]
         if state is not None and not state.busy:
             self._dispatch(state, now_ms, urgent=False, key_ms=key_ms, borrowing=borrowing)
         return True
@@ -116,29 +117,29 @@ class Granter:
 
         `key_ms` is the account's key in its lane: a real instant in the urgent one, a stretched one otherwise.
         """
-        route = state.route
+        core, route, agenda = self._core, state.route, state.agenda
         stretched_ms = route.stretch.now_ms(now_ms)
         head_ms = stretched_ms if urgent else max(key_ms, stretched_ms - _LATE_MAX_MS)
         need = self._need(state, stretched_ms, now_ms, urgent=urgent)
-        if not need:
-            self._core.settlement.rearm(state, stretched_ms)
+        if need is not _ROUTINE and not need:
+            core.settlement.rearm(state, stretched_ms)
             return
-        if state.parked_until_ms > now_ms:
-            self._core.settlement.wakeups.put_sooner(state.index, state.parked_until_ms)
+        if agenda.parked_until_ms > now_ms:
+            core.settlement.wakeups.put_sooner(state.index, agenda.parked_until_ms)
             return
-        if not self._core.roster.serves(state.worker, route, urgent=urgent or borrowing):
-            self._core.roster.stall(state, head_ms, urgent=urgent)
+        if not core.roster.serves(state.worker, route, urgent=urgent or borrowing):
+            core.roster.stall(state, head_ms, urgent=urgent)
             return
         left_over: tuple[Call, ...] = ()
         if need is _ROUTINE:
-            calls, charges = route.routine, self._core.tolls.routine_charges(state, now_ms)
+            calls, charges = route.routine, core.tolls.routine_charges(state, now_ms)
         else:
             calls = plan(need, route.prices)
             if len(calls) > 1:
                 calls, left_over = self._cut(state, calls)
-            charges = self._core.tolls.charges(state, calls, now_ms)
-        deferral = self._circuit(route, now_ms) or self._core.budget.request(
-            charges, now_ms, urgent=urgent or borrowing)
+            charges = core.tolls.charges(state, calls, now_ms)
+        deferral = self._circuit(route, now_ms) if route.circuit.opened_at_ms else None
+        deferral = deferral or core.budget.request(charges, now_ms, urgent=urgent or borrowing)
         if deferral is not None:
             self._defer(state, deferral, key_ms, urgent=urgent, borrowing=borrowing)
             return
@@ -146,20 +147,27 @@ class Granter:
         slots, state.waiting = state.waiting, NOBODY
         route.due -= len(slots)
         sync = self._sync(state, route, state.worker, calls, slots, head_ms, now_ms, urgent=urgent)
+        state.busy, state.last_calls = sync.id, calls
+        full = urgent
+        if need is not _ROUTINE or agenda is not CLEAR:
+            full = urgent or bool(need.questions) or self._wants_rows(state, calls)
+            self._take_up(state, sync, need)
+            state.left_over = left_over
+        if route.urgent.live:
+            route.urgent.remove(state.index)
+        if urgent:  # a scheduled one was taken out of its lane
+            route.ready.remove(state.index)
+        message = Dispatch(sync.id, state.account.id, calls, now_ms + core.settings.grant_valid_ms, full, urgent)
+        core.commands.append((state.worker, message))
+
+    def _take_up(self, state: AccountState, sync: Sync, need: Need) -> None:
+        """What a sync was sent for does not stand on the agenda any more."""
         if state.urgent:
             sync.urgent_slots, state.urgent = state.urgent, NOTHING
         if state.questions:
-            for question in [question for question in need.questions if answers(calls, question)]:
+            for question in [question for question in need.questions if answers(sync.calls, question)]:
                 state.own("questions").pop(question, None)
             state.questions = state.questions or NOTHING
-        state.busy = sync.id
-        state.last_calls, state.left_over = calls, left_over
-        route.urgent.remove(state.index)
-        route.ready.remove(state.index)
-        full = urgent or bool(need.questions) or self._wants_rows(state, calls)
-        message = Dispatch(sync.id, state.account.id, calls, now_ms + self._core.settings.grant_valid_ms, full,
-                           urgent)
-        self._core.commands.append((state.worker, message))
 
     def _wants_rows(self, state: AccountState, calls: Sequence[Call]) -> bool:
         """Whether answers must carry their rows even when they are as before."""
@@ -188,17 +196,20 @@ class Granter:
         if len(calls) > 1:
             pages = max(call.pages for call in calls)
         give_up_at_ms = now_ms + settings.grant_valid_ms + settings.call_timeout_ms * pages + _GIVE_UP_SLACK_MS
-        sync = Sync(self._sync_id, state, route, worker, calls, slots, key_ms, now_ms, give_up_at_ms, urgent)
+        sync = Sync(self._sync_id, state, route, worker, calls, slots, key_ms, now_ms, give_up_at_ms, urgent, NOTHING)
         self._core.in_flight[sync.id] = sync
         self._core.roster.started(worker, urgent=urgent)
-        route.circuit.sent()
+        if route.circuit.opened_at_ms:
+            route.circuit.sent()
         return sync
 
     def _need(self, state: AccountState, stretched_ms: int, now_ms: int, *, urgent: bool) -> Need:
         """What the account's waiting and urgent robots want read, and which questions may be asked now."""
-        fleet, offers_conditional = self._core.fleet, state.route.conditional
-        if not (state.books or state.urgent or state.questions or state.pages) and state.route.one_list:
+        agenda = state.agenda
+        nothing_on = agenda is CLEAR or not (agenda.urgent or agenda.questions or agenda.pages)
+        if nothing_on and not state.books and state.route.one_list:
             return _ROUTINE if state.waiting else _NOTHING  # who waits is due: what is read re-arms all that it covers
+        fleet, offers_conditional = self._core.fleet, state.route.conditional
         positions = False
         orders: dict[str, int] = {}  # symbol -> due since; what is asked for at once comes before all that
         conditional: dict[str, int] = {}

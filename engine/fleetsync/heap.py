@@ -98,6 +98,31 @@ class DueHeap:
                 return slot
         return -1
 
+    def take_due(self, now_ms: int) -> list[int]:
+        """Take out all slots that are due at `now_ms`, the first first."""
+        heap, registered, due = self._heap, self._registered, list[int]()
+        limit = (now_ms - self._base_at_ms + 1) << _SLOT_BITS
+        while heap and heap[0] < limit:
+            entry = heappop(heap)
+            slot = entry & _SLOT_MASK
+            if registered[slot] == entry:
+                registered[slot] = -1
+                due.append(slot)
+        self.live -= len(due)
+        return due
+
+    def pop_first(self) -> tuple[int, int] | None:
+        """Take out the first slot, due or not: the slot and when it was due; None when the heap is empty."""
+        heap, registered = self._heap, self._registered
+        while heap:
+            entry = heappop(heap)
+            slot = entry & _SLOT_MASK
+            if registered[slot] == entry:
+                registered[slot] = -1
+                self.live -= 1
+                return slot, (entry >> _SLOT_BITS) + self._base_at_ms
+        return None
+
     def _prune(self) -> None:
         self._heap = [entry for entry in self._registered if entry >= 0]
         heapify(self._heap)

@@ -40,13 +40,14 @@ class Reader:
         if not answer.complete:
             self._ask_for_more(state, call)
             return
-        if state.pages:
+        if state.agenda.pages:
             self._ask_for_less(state, answer)
         if call.surface is Surface.FILLS:
             return
         if call.surface is Surface.POSITIONS:
-            state.positions_key_ms = max(state.positions_key_ms, sync.key_ms)
-            state.positions_as_of_ms = max(state.positions_as_of_ms, as_of_ms)
+            keys_ms, as_ofs_ms, index = fleet.stamps.positions_key_ms, fleet.stamps.positions_as_of_ms, state.index
+            keys_ms[index] = max(keys_ms[index], sync.key_ms)
+            as_ofs_ms[index] = max(as_ofs_ms[index], as_of_ms)
         elif not call.symbol:
             if call.surface is Surface.ORDERS:
                 state.orders_key_ms, state.orders_as_of_ms = sync.key_ms, as_of_ms

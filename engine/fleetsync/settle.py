@@ -45,12 +45,12 @@ class Settlement:
         if state is None:
             self._opened(sync, done.answers[0], now_ms)
             return
-        state.busy = 0
-        state.parked_until_ms = 0
+        state.came_back()
         if core.journal.wants_record(now_ms):
             core.journal.batch.syncs.append(sync.record(done, now_ms))
-        read_before_ms = state.positions_as_of_ms
-        self.reader.proven_before = read_before_ms, state.positions_key_ms
+        stamps, index = state.route.stamps, state.index
+        read_before_ms = stamps.positions_as_of_ms[index]
+        self.reader.proven_before = read_before_ms, stamps.positions_key_ms[index]
         changes_before = core.journal.last_change
         sights: dict[str, list[Sight]] = {}
         good = 0
@@ -70,7 +70,7 @@ class Settlement:
             for symbol, seen in sights.items():
                 together.update(self.reader.reconcile(state, symbol, seen, now_ms))
             touched = together
-        if core.timing.adaptive and state.positions_as_of_ms > read_before_ms:
+        if core.timing.adaptive and stamps.positions_as_of_ms[index] > read_before_ms:
             self._learn(touched, core.journal.found_since(changes_before), read_before_ms, now_ms)
         self._finish(state, sync, touched, now_ms)
 
@@ -97,7 +97,7 @@ class Settlement:
 
     def _finish(self, state: AccountState, sync: Sync, touched: Collection[int], now_ms: int) -> None:
         core, account_of = self._core, self._core.fleet.account_of
-        if state.stopped:
+        if state.agenda.stopped:
             return  # nobody on it is served, nor known, until somebody resumes it
         stretched_ms = state.route.stretch.now_ms(now_ms)
         core.timing.draw_jitter(state, core.rng)
@@ -116,15 +116,15 @@ class Settlement:
         for slot in () if touched is sync.slots else touched:
             if account_of[slot] is state and slot not in state.waiting:
                 state.route.robots.put(slot, max(core.timing.wish_ms(slot, state), stretched_ms + 1))
-        # What one grant could not hold keeps its place: stretched time must wait for it too.
-        self.next_step(state, now_ms, max(oldest_ms, stretched_ms - _PLACE_KEPT_MS))
-        if state.agenda is not CLEAR:
+        if state.waiting or state.agenda is not CLEAR:
+            # What one grant could not hold keeps its place: stretched time must wait for it too.
+            self.next_step(state, now_ms, max(oldest_ms, stretched_ms - _PLACE_KEPT_MS))
             state.tidy()
 
     def _look_at(self, state: AccountState, touched: Iterable[int], now_ms: int) -> None:
         """What the reading says of the robots it concerns: their phases, and whom it answers."""
         fleet, inbox = self._core.fleet, self._core.inbox
-        stays_flat = state.route.one_list and not state.books and state.positions_as_of_ms > 0
+        stays_flat = state.route.one_list and not state.books and fleet.stamps.positions_as_of_ms[state.index] > 0
         for slot in touched:
             if fleet.account_of[slot] is not state:
                 continue
@@ -140,24 +140,27 @@ class Settlement:
         """
         fleet, route, timing = self._core.fleet, state.route, self._core.timing
         still_due, oldest_ms = [], stretched_ms
-        for slot in state.waiting:
+        for slot in () if state.agenda.stopped else state.waiting:
+            if slot in fleet.stopped:
+                continue
             wish_ms = timing.wish_ms(slot, state)
-            if wish_ms <= stretched_ms and slot not in fleet.stopped and not state.stopped:
+            if wish_ms > stretched_ms:
+                route.robots.put(slot, wish_ms)
+            else:
                 still_due.append(slot)
                 oldest_ms = min(oldest_ms, wish_ms)
-            elif not state.stopped and slot not in fleet.stopped:
-                route.robots.put(slot, wish_ms)
         route.due -= len(state.waiting) - len(still_due)
         state.waiting = still_due or NOBODY
         return oldest_ms
 
     def next_step(self, state: AccountState, now_ms: int, key_ms: int | None = None) -> None:
         """What an idle account wants next: its questions and urgent robots now or later, its due robots in turn."""
-        if state.stopped or state.busy or not (state.urgent or state.questions or state.waiting):
+        agenda = state.agenda
+        if agenda.stopped or state.busy or not (agenda.urgent or agenda.questions or state.waiting):
             return
-        at_ms = max(now_ms, state.parked_until_ms)
-        question_ms = min(state.questions.values(), default=None)
-        if state.urgent or (question_ms is not None and question_ms <= at_ms):
+        at_ms = max(now_ms, agenda.parked_until_ms)
+        question_ms = min(agenda.questions.values(), default=None)
+        if agenda.urgent or (question_ms is not None and question_ms <= at_ms):
             state.route.urgent.put_sooner(state.index, at_ms)
         elif question_ms is not None:
             self.wakeups.put_sooner(state.index, question_ms)

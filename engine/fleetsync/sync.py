@@ -1,10 +1,10 @@
 """A sync in flight: which calls went for which account, and whom they serve."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-from fleetsync.account import NOTHING, AccountState, Route
+from fleetsync.account import AccountState, Route
 from fleetsync.messages import Call, SyncDone
 
 
@@ -22,7 +22,7 @@ class Sync:
     started_at_ms: int
     give_up_at_ms: int
     urgent: bool
-    urgent_slots: Mapping[int, int] = field(default_factory=lambda: NOTHING)  # robot -> read since when
+    urgent_slots: Mapping[int, int]  # robot -> read since when
 
     def record(self, done: SyncDone, now_ms: int) -> dict[str, Any]:
         """As the store keeps it, for replay and tuning."""

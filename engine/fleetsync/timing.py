@@ -63,11 +63,12 @@ class Timing:
         phase = fleet.phase[slot]
         own_ms = self.interval_ms(slot, phase, state)
         quiet_ms = own_ms if phase in _IDLE else self.interval_ms(slot, Phase.FLAT, state)
-        if state.shortening:
-            own_ms -= int(own_ms * state.shortening)
-            quiet_ms -= int(quiet_ms * state.shortening)
+        shortening = fleet.stamps.shortening[state.index]
+        if shortening:
+            own_ms -= int(own_ms * shortening)
+            quiet_ms -= int(quiet_ms * shortening)
         book = state.books.get(fleet.symbols[slot])
-        positions_ms = state.positions_key_ms + (quiet_ms if phase == Phase.WORKING else own_ms)
+        positions_ms = fleet.stamps.positions_key_ms[state.index] + (quiet_ms if phase == Phase.WORKING else own_ms)
         orders_ms = -1
         if not route.tariff.positions_show_orders or (book is not None and not book.is_quiet):
             resting = book is not None and any(not order.conditional for order in book.orders)
@@ -85,10 +86,13 @@ class Timing:
     def wish_ms(self, slot: int, state: AccountState) -> int:
         """When a robot wants its next run, in stretched time."""
         if state.route.one_list and not state.books:
-            own_ms = self.interval_ms(slot, self._fleet.phase[slot], state)
-            if state.shortening:
-                own_ms -= int(own_ms * state.shortening)
-            return state.positions_key_ms + own_ms
+            fleet, stamps = self._fleet, self._fleet.stamps
+            if self.adaptive or fleet.priority_of or fleet.intervals_of:
+                own_ms = self.interval_ms(slot, fleet.phase[slot], state)
+            else:
+                own_ms = self._planned_ms[fleet.phase[slot]]
+            shortened_ms = own_ms - int(own_ms * stamps.shortening[state.index])
+            return stamps.positions_key_ms[state.index] + shortened_ms
         positions_ms, orders_ms, conditional_ms = self.surfaces_due(slot, state)
         wish_ms = positions_ms if orders_ms < 0 else min(positions_ms, orders_ms)
         return wish_ms if conditional_ms < 0 else min(wish_ms, conditional_ms)
@@ -106,7 +110,8 @@ class Timing:
 
     def draw_jitter(self, state: AccountState, rng: Random) -> None:
         """A new draw for the account's next round: one for all its robots, so that they stay together."""
-        state.shortening = 1 - jittered_ms(1_000_000, self._fleet.settings.jitter, rng) / 1_000_000
+        shortened = jittered_ms(1_000_000, self._fleet.settings.jitter, rng)
+        self._fleet.stamps.shortening[state.index] = 1 - shortened / 1_000_000
 
     def after_readings(self, slot: int, now_ms: int) -> int:
         """Now, or a millisecond later where a reading that left before now may carry this very instant."""

@@ -7,7 +7,7 @@ freezes the ledgers that guard it. Each is said once, stands in the status, and 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from fleetsync.account import NOBODY, NOTHING, AccountState, Route
+from fleetsync.account import CLEAR, NOBODY, NOTHING, AccountState, Route
 from fleetsync.health import backoff_ms
 from fleetsync.messages import Answer, Call, Request
 from fleetsync.model import Fault, Phase, Surface
@@ -83,7 +83,10 @@ class Trouble:
     def healthy(self, state: AccountState) -> None:
         """The account answers: what was said of it and of its route is over."""
         core = self._core
-        self._answered(state.route)
+        if state.route.circuit.failures:
+            self._answered(state.route)
+        if state.agenda is CLEAR:
+            return
         if (state.failures or state.last_fault) and not state.parked_until_ms:
             state.failures, state.last_fault = 0, ""
             core.journal.over(f"account:{state.account.id}", f"account {state.account.id} answers again")
