@@ -4,11 +4,16 @@ A `Book` holds only what is proven. What a complete reading no longer shows beco
 not yet gone, with a `Question` to the exchange whose answer is evidence.
 """
 
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from fleetsync.messages import Call, Rows
 from fleetsync.model import Certainty, Order, Position, Surface
+from fleetsync.units import MINUTE_MS
+
+MEMORY_MS = 10 * MINUTE_MS
+"""What has ended is remembered this long at least: an answer from before its end must not be taken for news."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +116,7 @@ class Rules:
     retry_max_ms: int = 30_000
     order_retention_ms: int = 3 * 86_400_000
     prefixes: tuple[str, ...] = ()  # client-id prefixes of the robots on this book
+    looks_up: bool = True  # the exchange can be asked for one order; False: a list without it is all it ever says
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,3 +145,16 @@ class Reconciled:
 def plain(value: Position | Order | None) -> dict[str, Any] | None:
     """A position or order as a plain dict, as changes carry it."""
     return None if value is None else asdict(value)
+
+
+def merged(questions: Sequence[Question]) -> tuple[Question, ...]:
+    """Each call once, at its earliest instant; fills of one symbol merge to the earliest start."""
+    by_call: dict[tuple[str, ...], Question] = {}
+    for question in questions:
+        call = question.call
+        key = (call.surface.value, call.symbol, call.order_id, call.client_id)
+        old = by_call.setdefault(key, question)
+        if old is not question:
+            call = replace(call, since_ms=min(call.since_ms, old.call.since_ms))
+            by_call[key] = Question(call, min(question.not_before_ms, old.not_before_ms))
+    return tuple(by_call.values())

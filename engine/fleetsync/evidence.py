@@ -19,7 +19,7 @@ class Evidence:
     rows: dict[str, Order] = field(default_factory=dict)
     seen_at_ms: dict[str, int] = field(default_factory=dict)  # as_of of each of the rows
     not_found: dict[str, int] = field(default_factory=dict)  # order id or client id -> as_of
-    fills: dict[str, Fill] = field(default_factory=dict)
+    fills: dict[tuple[str, str], Fill] = field(default_factory=dict)  # two of one id: an order of ours met another
     fills_since_ms: int | None = None  # fills are complete from this instant on; None: not read
     fills_as_of_ms: int = 0
 
@@ -38,7 +38,9 @@ class Evidence:
         if sight.not_found:
             self.not_found[sight.order_id or sight.client_id] = sight.as_of_ms
         for row in sight.rows:
-            if isinstance(row, Order) and row.symbol == symbol:
+            if isinstance(row, Order) and row.symbol == symbol and row.status == "unknown":
+                self.not_found[row.id] = sight.as_of_ms  # a word that nobody here understands tells as little
+            elif isinstance(row, Order) and row.symbol == symbol:
                 before = self.rows.get(row.id)
                 if before is None or _progress(row) >= _progress(before):
                     self.rows[row.id], self.seen_at_ms[row.id] = row, sight.as_of_ms
@@ -46,8 +48,10 @@ class Evidence:
     def _take_fills(self, symbol: str, sight: Sight) -> None:
         for fill in sight.rows:
             if isinstance(fill, Fill) and fill.symbol == symbol:
-                self.fills[fill.id] = fill
-        if sight.complete:
+                self.fills[fill.id, fill.order_id] = fill
+        if sight.complete and not sight.since_ms:
+            self.fills_as_of_ms = sight.as_of_ms  # the latest ones: nothing says how far back the exchange looked
+        elif sight.complete:
             # An earlier reading lengthens this one only where it reaches up to its start: between them fills may hide.
             joins = self.fills_since_ms is not None and sight.since_ms <= self.fills_as_of_ms
             self.fills_since_ms = min(self.fills_since_ms or 0, sight.since_ms) if joins else sight.since_ms
@@ -57,16 +61,22 @@ class Evidence:
         """Whether every fill from an instant on was read."""
         return self.fills_since_ms is not None and self.fills_since_ms <= since_ms
 
-    def filled_by(self, order: Order) -> tuple[Decimal, tuple[str, ...]]:
-        """How much of an order its executions prove, each counted once, and their ids; 0 if they miss its start."""
-        if not self.reaches(order.created_at_ms):
+    def reaches_order(self, order: Order) -> bool:
+        """Whether every fill of an order was read; where it is not known since when it rests, the latest ones were."""
+        return self.reaches(order.created_at_ms) if order.created_at_ms else self.fills_as_of_ms > 0
+
+    def filled_by(self, order: Order) -> tuple[Decimal, tuple[Fill, ...]]:
+        """How much of an order its executions prove, each counted once, and which; 0 if they miss its start."""
+        if not self.reaches_order(order):
             return ZERO, ()
         fills = [fill for fill in self.fills.values() if fill.order_id == order.id]
-        return sum((Decimal(fill.size) for fill in fills), ZERO), tuple(sorted(fill.id for fill in fills))
+        return sum((Decimal(fill.size) for fill in fills), ZERO), tuple(sorted(fills, key=lambda fill: fill.id))
 
     def closing(self, position: Position) -> list[Fill]:
         """Executions against a position since its last move, in their order, up to the one that nets it out."""
         left, closing = Decimal(position.size), list[Fill]()
+        if not position.updated_at_ms:
+            return closing  # they may be from long before it
         for fill in _in_order(self.fills.values()):
             if fill.at_ms <= position.updated_at_ms:
                 continue
@@ -81,12 +91,18 @@ class Evidence:
 
     def nets_out(self, position: Position) -> bool:
         """Whether the fills since a position's last move are all known, and leave nothing of it in the end."""
-        since_ms = self.fills_since_ms
-        if position.hedged or not position.updated_at_ms or since_ms is None or since_ms > position.updated_at_ms:
+        moved_at_ms = position.updated_at_ms
+        if position.hedged or not moved_at_ms or not self.reaches(moved_at_ms):
             return False
+        if len({fill.order_id for fill in self.fills.values() if fill.at_ms == moved_at_ms}) > 1:
+            return False  # in that very millisecond it moved more than once: its row may have shown the first move
         moves = [Decimal(fill.size) if (fill.side == "buy") is (position.side == "long") else -Decimal(fill.size)
-                 for fill in self.fills.values() if fill.at_ms > position.updated_at_ms]
+                 for fill in self.fills.values() if fill.at_ms > moved_at_ms]
         return Decimal(position.size) + sum(moves, ZERO) <= ZERO
+
+    def covers(self, position: Position, closing: Sequence[Fill]) -> bool:
+        """Whether executions that may have closed a position are as large as it was."""
+        return sum((Decimal(fill.size) for fill in closing), ZERO) >= Decimal(position.size)
 
 
 def is_liquidation(order: Order) -> bool:

@@ -8,13 +8,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from fleetsync.account import NOTHING, AccountState
-from fleetsync.book import Book, Reconciled, Rules, Sight
+from fleetsync.book import MEMORY_MS, Book, Reconciled, Rules, Sight
 from fleetsync.messages import Answer, Call
 from fleetsync.model import Fault, Order, Position, Surface
 from fleetsync.reconcile import reconcile
 from fleetsync.sync import Sync
+from fleetsync.tariff import question
 from fleetsync.trouble import LISTS
-from fleetsync.units import MINUTE_MS
 
 if TYPE_CHECKING:
     from fleetsync.core import Core
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 _PAGES_MAX = 64  # no list is followed further; what is longer stays partial
 _SIBLINGS_MAX = 32  # robots on the same symbol that one external change expedites
 _SIBLING_FRESH_MS = 1_000
-_BOOK_MEMORY_MS = 10 * MINUTE_MS  # how long an empty book remembers what ended on it
 
 
 class Reader:
@@ -118,22 +117,23 @@ class Reader:
         slots = fleet.slots_on(state, symbol)
         known = state.books.get(symbol) or self._new_book(state, symbol, slots)
         prefixes = tuple(fleet.prefix_of[slot] for slot in slots if slot in fleet.prefix_of)
-        rules: Rules = replace(core.rules, prefixes=prefixes,
-                               order_retention_ms=state.route.tariff.order_retention_ms)
+        tariff = state.route.tariff
+        rules: Rules = replace(core.rules, prefixes=prefixes, order_retention_ms=tariff.order_retention_ms,
+                               looks_up=Surface.ORDER.value in tariff.costs)
         result = reconcile(known, sights, core.inbox.announced(slots), rules, now_ms)
-        self._keep(state, symbol, result, now_ms)
-        if state.route.tariff.positions_show_orders and known.is_quiet and not result.book.is_quiet:
+        self._keep(state, symbol, result, slots, now_ms)
+        if tariff.positions_show_orders and known.is_quiet and not result.book.is_quiet:
             self._keep_proof(slots)
         if any(isinstance(finding.after, Order) for finding in result.findings):
             # Several questions show orders: what one has told, the others do not know to be news.
             lists = (Surface.ORDERS, Surface.CONDITIONAL) if state.route.conditional else (Surface.ORDERS,)
             state.wants_rows |= {(surface, name) for surface in lists for name in ("", symbol)}
         core.journal.record(fleet, state, symbol, result.findings)
-        for question in result.questions:
-            call = question.call
+        for wanted in result.questions:
+            call = wanted.call
             if call.surface is Surface.FILLS:
                 call = replace(call, pages=state.pages.get(Surface.FILLS, 1))
-            self.ask(state, call, question.not_before_ms)
+            self.ask(state, call, wanted.not_before_ms)
         if state.questions and not (result.questions or result.book.doubts):
             self._drop_questions(state, symbol, slots)
         if any(f.cause in {"external", "liquidation"} and f.kind.startswith("position") for f in result.findings):
@@ -155,6 +155,8 @@ class Reader:
 
     def ask(self, state: AccountState, call: Call, at_ms: int) -> None:
         """Note an open question. The fills of one symbol are one question, from the earliest instant wanted."""
+        if call.surface not in LISTS and question(call) not in state.route.tariff.costs:
+            return  # this exchange cannot be asked that
         questions = state.own("questions")
         if call.surface is Surface.FILLS:
             for other in [one for one in questions if one.surface is Surface.FILLS and one.symbol == call.symbol]:
@@ -168,9 +170,9 @@ class Reader:
             for call in [call for call in state.questions if call.symbol == symbol]:
                 del state.own("questions")[call]
 
-    def _keep(self, state: AccountState, symbol: str, result: Reconciled, now_ms: int) -> None:
-        book = result.book
-        if book.is_quiet and book.told_at_ms < now_ms - _BOOK_MEMORY_MS:
+    def _keep(self, state: AccountState, symbol: str, result: Reconciled, slots: Sequence[int], now_ms: int) -> None:
+        book, pending = result.book, self._core.inbox.pending
+        if book.is_quiet and book.told_at_ms < now_ms - MEMORY_MS and not any(slot in pending for slot in slots):
             state.own("books").pop(symbol, None)
             state.books = state.books or NOTHING
         else:

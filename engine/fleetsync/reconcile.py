@@ -3,8 +3,9 @@
 The rules, each a test in `tests/unit/test_reconcile.py`:
 - a failed, partial or malformed surface closes nothing;
 - a position that a complete list leaves out is closed by its own fills, by a newer row that shows it at zero, or by a
-  second reading, begun later, beside fills of a close; by a third one where its fills could not be read, and after the
-  grace where they contradict: two empty lists in a row have been seen to lie;
+  second reading, begun later, beside fills as large as it was; by a third one where its fills could not be read, and
+  after the grace where they contradict (part of it was closed, or nothing): two empty lists in a row have been seen to
+  lie;
 - fills prove a close when they were read to the end since the position's last move and net it out; on a hedged
   account they do not tell which side they belong to, and prove nothing;
 - a row older than what is known changes nothing, unless reading after reading insists on it: a false proof of ours, or
@@ -17,11 +18,11 @@ Findings: position_opened, position_grew, position_shrank, position_flipped, pos
 order_opened, order_filled, order_updated, order_ended.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from decimal import Decimal
 
-from fleetsync.book import Announcement, Book, Doubt, Finding, Question, Reconciled, Rules, Sight
+from fleetsync.book import Announcement, Book, Doubt, Finding, Question, Reconciled, Rules, Sight, merged
 from fleetsync.evidence import Evidence, is_liquidation
 from fleetsync.messages import Call
 from fleetsync.model import Fill, Order, Position, Surface
@@ -76,7 +77,7 @@ def reconcile(book: Book, sights: Sequence[Sight], announced: Sequence[Announcem
             now_ms if orders.findings or positions.findings else book.told_at_ms,
         ),
         (*orders.findings, *positions.findings),
-        _merged((*positions.questions, *orders.questions)),
+        merged((*positions.questions, *orders.questions)),
     )
 
 
@@ -102,14 +103,13 @@ class _PositionsPass:
         if sight.as_of_ms < max(self.as_of_ms, self.shown_at_ms):
             self._late(rows, sight.as_of_ms)
             return
-        shown: set[str] = set()
+        held = [row for row in rows if Decimal(row.size) != ZERO]
+        shown = {row.side for row in held}
+        for row in held:
+            self._shown(row, sight, hedged=len(shown) > 1)
         for row in rows:
             if Decimal(row.size) == ZERO:
-                self._zero(row, sight)
-                continue
-            shown.add(row.side)
-            if not self._is_older(row) or self._insists(row, sight):
-                self._row(row, sight)
+                self._zero(row, sight, shown)
         if shown:
             self.shown_at_ms = sight.as_of_ms
         if not sight.complete:
@@ -121,6 +121,14 @@ class _PositionsPass:
             del self.doubts[key]  # not repeated by this reading
         self.as_of_ms = sight.as_of_ms
         self.hinted = bool(rows)
+
+    def _shown(self, row: Position, sight: Sight, *, hedged: bool) -> None:
+        """A row with something in it. Who shows both sides at once keeps them apart, whether it says so or not."""
+        old = self.known.get(row.side)
+        if not row.hedged and (hedged or (old is not None and old.hedged)):
+            row = replace(row, hedged=True)
+        if not self._is_older(row) or self._insists(row, sight):
+            self._row(row, sight)
 
     def _late(self, rows: Sequence[Position], as_of_ms: int) -> None:
         """A list that was overtaken: what it shows was there between two readings that missed it."""
@@ -193,10 +201,12 @@ class _PositionsPass:
             self._find("position_updated", old, row, sight)
         self.known[row.side] = row
 
-    def _zero(self, row: Position, sight: Sight) -> None:
-        """A row of size zero, newer than the position, is itself the proof that it closed."""
+    def _zero(self, row: Position, sight: Sight, shown: Collection[str]) -> None:
+        """A row of size zero, newer than a position that its list does not show, is itself the proof that it closed."""
         for side, position in self.known.items():
-            if row.updated_at_ms > position.updated_at_ms and (not row.hedged or side == row.side):
+            if side in shown or (row.hedged and side != row.side):
+                continue
+            if row.updated_at_ms > position.updated_at_ms:
                 key = f"position:{side}"
                 doubt = self.doubts.get(key) or Doubt(key, sight.as_of_ms, sight.as_of_ms, 1)
                 self.doubts[key] = replace(doubt, proven="positions", over_at_ms=row.updated_at_ms)
@@ -213,7 +223,7 @@ class _PositionsPass:
     def _resolve(self, doubt: Doubt, position: Position) -> None:
         closing = self._evidence.closing(position)
         if self._evidence.fills_since_ms is not None:
-            doubt = replace(doubt, fills_read=not closing)
+            doubt = replace(doubt, fills_read=not (closing and self._evidence.covers(position, closing)))
         if not doubt.proven and closing and self._evidence.nets_out(position):
             last_at_ms = max(doubt.last_at_ms, self._evidence.fills_as_of_ms)
             doubt = replace(doubt, last_at_ms=last_at_ms, proven="fills", over_at_ms=closing[-1].at_ms)
@@ -226,8 +236,8 @@ class _PositionsPass:
             self._close(doubt, position)
 
     def _missed_enough(self, doubt: Doubt, position: Position, closing: list[Fill]) -> bool:
-        """Whether enough complete readings left it out; more are needed where no fill of a close was seen."""
-        if closing:
+        """Whether enough complete readings left it out; more of them where no fills were seen that explain it."""
+        if closing and self._evidence.covers(position, closing):
             return doubt.reads >= _READS_ENOUGH
         # A list that lags behind leaves out what is young: against the fills only readings after the grace count.
         seasoned = doubt.last_at_ms >= position.updated_at_ms + self._rules.visibility_grace_ms
@@ -312,16 +322,3 @@ class _PositionsPass:
 
 def _signed(position: Position) -> Decimal:
     return Decimal(position.size) if position.side == "long" else -Decimal(position.size)
-
-
-def _merged(questions: Sequence[Question]) -> tuple[Question, ...]:
-    """Each call once, at its earliest instant; fills of one symbol merge to the earliest start."""
-    merged: dict[tuple[str, ...], Question] = {}
-    for question in questions:
-        call = question.call
-        key = (call.surface.value, call.symbol, call.order_id, call.client_id)
-        old = merged.setdefault(key, question)
-        if old is not question:
-            call = replace(call, since_ms=min(call.since_ms, old.call.since_ms))
-            merged[key] = Question(call, min(question.not_before_ms, old.not_before_ms))
-    return tuple(merged.values())

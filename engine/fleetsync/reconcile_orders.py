@@ -5,7 +5,10 @@ What counts as what:
 - an order that a complete list leaves out is doubted and asked for by id;
 - "not found" is no end within the visibility grace, nor without its fills: exchanges answer so just after a create;
 - a status that ends an order is the last word on it, whatever instants came with it; the larger filled part is kept;
+- a status that is no known word ends nothing: in a list of resting orders it rests, alone it tells as much as none;
 - an ended order comes back only by an open row that its end does not explain: newer, and filled no less;
+- the end of an order that was never shown as resting is told to those only who announced the order by name: one that
+  was looked up for another reason (it may have closed a position) is evidence, and no order of anybody's;
 - beyond the exchange's retention the end is `unknown`, and the filled part is kept.
 """
 
@@ -14,13 +17,14 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
-from fleetsync.book import Announcement, Book, Doubt, Finding, Question, Rules, Sight
+from fleetsync.book import MEMORY_MS, Announcement, Book, Doubt, Finding, Question, Rules, Sight
 from fleetsync.evidence import Evidence, is_liquidation
 from fleetsync.messages import Call
 from fleetsync.model import Order, Surface
 from fleetsync.units import ZERO, canonical
 
-ENDED_KEPT = 32  # ended orders remembered a book
+ENDED_KEPT = 32  # ended orders remembered a book, and ...
+_ENDED_MOST = 512  # ... up to so many of a crowd that ended together: a list that lags behind shows all of them again
 _NOT_FOUND_ENOUGH = 3  # answers "not found", after the grace, that end an order as `unknown`
 _LISTS_ENOUGH = 2  # complete lists without it, likewise
 
@@ -52,13 +56,19 @@ class OrdersPass:
 
     def ended_kept(self) -> tuple[Order, ...]:
         """The latest ended orders, bounded."""
-        return tuple(self.ended.values())[-ENDED_KEPT:]
+        ended = tuple(self.ended.values())
+        first = max(len(ended) - ENDED_KEPT, 0)
+        crowd_ms = ended[-1].updated_at_ms - 2 * self._rules.visibility_grace_ms if first else 0
+        while first and len(ended) - first < _ENDED_MOST and ended[first - 1].updated_at_ms >= crowd_ms:
+            first -= 1
+        return ended[first:]
 
     def _list(self, sight: Sight) -> None:
         conditional = sight.surface is Surface.CONDITIONAL
         as_of_ms = self.conditional_as_of_ms if conditional else self.orders_as_of_ms
         late = sight.as_of_ms < as_of_ms
-        rows = [row for row in sight.rows if isinstance(row, Order) and row.symbol == self._book.symbol]
+        rows = [replace(row, status="open") if row.status == "unknown" else row for row in sight.rows
+                if isinstance(row, Order) and row.symbol == self._book.symbol]
         for row in rows:
             if row.id in self.known or not late:
                 self._row(row, sight.surface, sight.as_of_ms)
@@ -86,8 +96,8 @@ class OrdersPass:
             self._end(old, row, surface, as_of_ms)
             return
         filled, before = Decimal(row.filled), Decimal(old.filled)
-        if 0 < row.updated_at_ms < old.updated_at_ms or filled < before:
-            return  # older than what is known; still, it is there
+        if filled < before or (filled == before and 0 < row.updated_at_ms < old.updated_at_ms):
+            return  # older than what is known; still, it is there (what has filled more is newer by any clock)
         doubt = self.doubts.get(f"order:{row.id}")
         if doubt is not None and as_of_ms >= doubt.last_at_ms:
             del self.doubts[doubt.key]
@@ -103,8 +113,10 @@ class OrdersPass:
             self.known[row.id] = row
             self.ended.pop(row.id, None)
             self._find("order_opened", self._cause(row), None, row, evidence, as_of_ms)
-        else:  # it began and ended between two readings, and somebody asked for it by name
+        elif announced := [one for one in self._announced if _names(one, row)]:  # it began and ended unseen ...
             self.ended[row.id] = row
+            if 0 < row.updated_at_ms < max(one.at_ms for one in announced) - MEMORY_MS:
+                return  # ... or was seen, so long before it was announced that it is forgotten
             self._find("order_ended", self._cause(row), None, row, evidence, as_of_ms)
 
     def _end(self, old: Order, row: Order, surface: Surface, as_of_ms: int) -> None:
@@ -112,7 +124,7 @@ class OrdersPass:
         most = max(min(total, Decimal(row.size)), Decimal(old.filled))
         if most > Decimal(row.filled):
             row = replace(row, filled=canonical(most))
-        evidence = {"surfaces": [surface.value], "orders": [row.id], "trades": list(trades)}
+        evidence = {"surfaces": [surface.value], "orders": [row.id], "trades": [fill.id for fill in trades]}
         cause = "fill" if row.status == "closed" else self._cause(row)
         self._finish(old, row, cause, evidence, as_of_ms)
 
@@ -137,22 +149,21 @@ class OrdersPass:
             del self.doubts[doubt.key]
             return
         total, trades = self._evidence.filled_by(order)
-        evidence: dict[str, Any] = {"surfaces": ["fills"], "orders": [order.id], "trades": list(trades),
-                                    "reads": doubt.reads}
-        not_found_at_ms = self._evidence.not_found.get(order.id) or 0
+        evidence: dict[str, Any] = {"surfaces": ["fills"], "orders": [order.id],
+                                    "trades": [fill.id for fill in trades], "reads": doubt.reads}
+        not_found_at_ms = self._evidence.not_found.get(order.id) or (0 if self._rules.looks_up else doubt.last_at_ms)
         if not_found_at_ms > max(doubt.first_at_ms, doubt.not_found_at_ms):
             doubt = replace(doubt, asked=doubt.asked + 1, not_found_at_ms=not_found_at_ms)
         # Fills end it only when its own status is out of reach: its size may have been amended since it was read.
         graced = doubt.not_found_at_ms >= order.created_at_ms + self._rules.visibility_grace_ms
         if graced and total >= Decimal(order.size) > ZERO:
-            last_at_ms = max(self._evidence.fills[trade].at_ms for trade in trades)
-            last_at_ms = max(last_at_ms, order.updated_at_ms)
+            last_at_ms = max(order.updated_at_ms, *(fill.at_ms for fill in trades))
             self._finish(order, replace(order, status="closed", filled=order.size, updated_at_ms=last_at_ms), "fill",
                          evidence, self._evidence.fills_as_of_ms)
             return
         if total > Decimal(order.filled):
             order = self._grow(order, canonical(total), evidence)
-        if self._evidence.reaches(order.created_at_ms) and self._evidence.fills_as_of_ms >= doubt.first_at_ms:
+        if self._evidence.reaches_order(order) and self._evidence.fills_as_of_ms >= doubt.first_at_ms:
             doubt = replace(doubt, fills_read=True)
         self.doubts[doubt.key] = doubt
         if graced and doubt.fills_read and self._beyond_knowing(order, doubt):
@@ -161,7 +172,8 @@ class OrdersPass:
             self._finish(order, replace(order, status="unknown"), "retention" if past else "external", evidence,
                          max(not_found_at_ms, self._evidence.fills_as_of_ms, doubt.last_at_ms))
             return
-        self._ask(order, doubt.asked)
+        answered = order.id in self._evidence.rows  # by a row that settled nothing: not to be asked for again at once
+        self._ask(order, max(doubt.asked, 1) if answered else doubt.asked)
 
     def _grow(self, order: Order, filled: str, evidence: dict[str, Any]) -> Order:
         """Executions prove a larger filled part than the order's rows have shown so far: it is kept, come what may."""
@@ -206,8 +218,12 @@ class OrdersPass:
 
 def _announces(announcement: Announcement, row: Order) -> bool:
     if announcement.order_id or announcement.client_id:
-        return row.id == announcement.order_id or bool(row.client_id and row.client_id == announcement.client_id)
+        return _names(announcement, row)
     return announcement.kind != "suspect"
+
+
+def _names(announcement: Announcement, row: Order) -> bool:
+    return row.id == announcement.order_id or bool(row.client_id and row.client_id == announcement.client_id)
 
 
 def _terms(order: Order) -> tuple[str, str, str, bool]:
@@ -218,7 +234,7 @@ def _terms(order: Order) -> tuple[str, str, str, bool]:
 def _comes_back(row: Order, over: Order) -> bool:
     """Whether a row shows that an order rests although it was taken for ended."""
     if row.status != "open" or Decimal(row.filled) < Decimal(over.filled):
-        return False  # an answer from before its end
+        return row.status == "open" and row.created_at_ms > over.updated_at_ms > 0  # else an answer from before its end
     if row.updated_at_ms == over.updated_at_ms:
         return over.status == "unknown" or Decimal(row.size) > Decimal(over.size)
     return row.updated_at_ms > over.updated_at_ms

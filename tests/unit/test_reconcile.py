@@ -1,5 +1,6 @@
 """The rules by which a position changes, closes, flips, or stays what it was."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -164,6 +165,48 @@ def test_fills_that_know_of_no_close_are_not_forgotten_by_the_next_snapshot() ->
         result = _see(known, positions(as_of_ms))
         assert result.book.doubts[0].proven == ""
         known = result.book
+
+
+def test_fills_of_a_part_do_not_help_empty_lists_to_close_the_whole() -> None:
+    """A take-profit took a tenth; then the list came back empty twice."""
+    known, part = book(position("10")), fill("1", "1")
+    for as_of_ms in (1000, 1300, 1600, 1900):
+        result = _see(known, positions(as_of_ms), fills(as_of_ms + 1, part, since_ms=500))
+        assert result.findings == ()
+        known = result.book
+
+
+def test_fills_as_large_as_the_position_close_it_with_a_second_reading_on_a_hedged_account() -> None:
+    known = book(position(hedged=True))
+    traded = [fill("1", order_id="8")]
+    known = _see(known, positions(1000), fills(1001, *traded, since_ms=500)).book
+    result = _see(known, positions(1300), fills(1301, *traded, since_ms=500), lookup(1302, order("8", status="closed")))
+    assert kinds(result.findings) == ["position_closed"]
+    assert _see(known, positions(1200), fills(1201, *traded, since_ms=500)).findings == ()
+
+
+def test_a_position_that_moved_twice_in_one_millisecond_is_not_closed_by_its_fills_alone() -> None:
+    """The row may have shown the first move only: 1 bought, 1 bought, 1 sold leaves 1."""
+    bought = [fill("1", side="buy", at_ms=500, order_id="a"), fill("2", side="buy", at_ms=500, order_id="b")]
+    result = _see(book(position()), positions(1000), fills(1001, *bought, fill("3"), since_ms=400))
+    assert result.book.doubts[0].proven == ""
+    one_order = [replace(row, order_id="a") for row in bought]
+    result = _see(book(position()), positions(1000), fills(1001, *one_order, fill("3"), since_ms=400))
+    assert result.book.doubts[0].proven == "fills"
+
+
+def test_old_fills_are_no_evidence_against_a_position_that_has_no_instant() -> None:
+    known, old = book(position(at_ms=0)), fill("1", at_ms=100)
+    for as_of_ms in (1000, 1300):
+        result = _see(known, positions(as_of_ms), fills(as_of_ms + 1, old))
+        assert result.findings == ()
+        known = result.book
+    for as_of_ms in (1600, 1900, 2200, 2500):
+        result = _see(known, positions(as_of_ms), fills(as_of_ms + 1, old))
+        known = result.book
+        if result.findings:
+            break
+    assert [finding.evidence["trades"] for finding in result.findings] == [[]]
 
 
 def test_an_older_row_never_overwrites_a_newer_one() -> None:

@@ -111,6 +111,58 @@ def test_fills_as_large_as_the_order_end_it_when_the_exchange_knows_it_no_more()
     assert (ended.status, ended.filled, ended.updated_at_ms) == ("closed", "2", 700)
 
 
+def test_an_order_whose_filled_part_grew_is_newer_whatever_its_clock_says() -> None:
+    """Hosts of one exchange differ by milliseconds."""
+    result = _see(book(order(at_ms=700)), orders(1000, order(filled="1", at_ms=690)))
+    assert (kinds(result.findings), result.book.orders[0].filled) == (["order_filled"], "1")
+
+
+def test_an_order_that_is_created_under_the_id_of_one_that_ended_is_a_new_one() -> None:
+    known = _see(book(order()), lookup(1001, order(status="canceled", filled="1", at_ms=900))).book
+    anew = order(created_at_ms=2000, at_ms=2000)
+    result = _see(known, orders(3000, anew))
+    assert (kinds(result.findings), result.book.orders) == (["order_opened"], (anew,))
+
+
+def test_a_status_that_is_no_known_word_does_not_end_a_listed_order() -> None:
+    result = _see(book(order()), orders(1000, order(status="unknown", at_ms=900)))
+    assert (result.findings, [row.status for row in result.book.orders]) == ((), ["open"])
+    new = _see(book(), orders(1000, order(status="unknown")))
+    assert kinds(new.findings) == ["order_opened"]
+
+
+def test_a_status_that_is_no_known_word_says_as_much_of_a_doubted_order_as_not_found() -> None:
+    known, found = book(order(filled="0.5")), list[str]()
+    for number in range(4):
+        as_of_ms = LATER + 300 * number
+        sights = [orders(as_of_ms), lookup(as_of_ms + 1, order(status="unknown", filled="0.5")),
+                  fills(as_of_ms + 2, since_ms=400)]
+        result = _see(known, *sights, now_ms=as_of_ms)
+        assert result.findings == () or number >= 2
+        assert all(question.not_before_ms > as_of_ms for question in result.questions)
+        known, found = result.book, found + kinds(result.findings)
+    assert (found, known.ended[0].status) == (["order_ended"], "unknown")
+
+
+def test_an_answer_that_settles_nothing_is_not_asked_for_again_at_once() -> None:
+    result = _see(book(order(filled="1", at_ms=700)), orders(1000), lookup(1001, order(at_ms=600)), now_ms=1100)
+    assert result.book.doubts
+    assert {question.not_before_ms for question in result.questions} == {1100 + RULES.doubt_retry_ms}
+
+
+def test_fills_end_an_order_of_which_it_is_not_known_when_it_was_created() -> None:
+    known, traded = book(order(created_at_ms=0)), fills(LATER + 2, _bought("1", "2"))
+    result = _see(known, orders(LATER), not_found(LATER + 1), traded)
+    assert [getattr(finding.after, "status", "") for finding in result.findings] == ["closed"]
+
+
+def test_two_executions_of_one_id_are_two_where_an_order_of_ours_met_another() -> None:
+    bought, sold = _bought("1", "0.5"), replace(_bought("1", "0.5", order_id="8"), side="sell")
+    for traded in ([bought, sold], [sold, bought]):
+        result = _see(book(order()), orders(1000), fills(1001, *traded, since_ms=400))
+        assert result.book.orders[0].filled == "0.5"
+
+
 def test_an_old_list_does_not_bring_back_an_order_that_its_fills_ended() -> None:
     traded = fills(1002, _bought("1", "1"), _bought("2", "1", at_ms=700), since_ms=400)
     known = _see(book(order()), orders(1000), not_found(LATER), traded).book
@@ -252,20 +304,6 @@ def test_a_conditional_order_that_turns_into_a_plain_one_is_a_change_and_no_end(
         result = _see(book(stop), *sights)
         assert kinds(result.findings) == ["order_updated"]
         assert (result.book.orders, result.book.doubts) == ((plain,), ())
-
-
-def test_an_order_that_began_and_ended_between_two_readings_is_told_when_it_was_asked_for() -> None:
-    over = order("8", status="closed", filled="2")
-    result = _see(book(), lookup(1001, over))
-    assert (kinds(result.findings), result.book.orders) == (["order_ended"], ())
-    assert _see(result.book, lookup(1300, over)).findings == ()
-
-
-def test_the_memory_of_ended_orders_is_bounded() -> None:
-    known = book()
-    for number in range(100):
-        known = _see(known, lookup(1000 + number, order(f"{number}", status="canceled"))).book
-    assert [over.id for over in known.ended] == [str(number) for number in range(68, 100)]
 
 
 @pytest.mark.parametrize(("announced", "client_id", "cause"), [

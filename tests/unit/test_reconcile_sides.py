@@ -1,5 +1,7 @@
 """Sides of a position: flips, hedged accounts, and rows of size zero."""
 
+from dataclasses import replace
+
 import pytest
 from tests.unit.builders import RULES, T0, book, fill, fills, kinds, lookup, order, orders, position, positions
 
@@ -85,3 +87,22 @@ def test_zero_size_means_that_orders_rest_on_the_symbol_until_they_are_read() ->
     known = _see(book(), positions(1000, position("0"))).book
     assert known.hinted
     assert not _see(known, positions(1300, position("0")), orders(1300)).book.hinted
+
+
+@pytest.mark.parametrize("backwards", [False, True])
+def test_a_row_of_size_zero_proves_nothing_against_a_side_that_its_own_list_shows(backwards: bool) -> None:
+    """A hedged account may keep an empty row for the one-way position as well."""
+    rows = [position("0", at_ms=700), position(hedged=True)]
+    known = _see(book(position(hedged=True)), positions(1000, *(reversed(rows) if backwards else rows))).book
+    assert (known.doubts, len(known.positions)) == ((), 1)
+
+
+def test_an_account_that_shows_both_sides_at_once_keeps_them_apart_though_it_does_not_say_so() -> None:
+    long, short = position(), position("2", "short", at_ms=600)
+    known, found = book(long), list[str]()
+    for as_of_ms in (1000, 1300, 1600):
+        result = _see(known, positions(as_of_ms, long, short))
+        known, found = result.book, found + kinds(result.findings)
+    assert (found, len(known.positions)) == (["position_opened"], 2)
+    alone = _see(known, positions(1900, replace(short, updated_at_ms=700)))
+    assert (alone.findings, [doubt.key for doubt in alone.book.doubts]) == ((), ["position:long"])

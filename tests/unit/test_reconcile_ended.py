@@ -1,0 +1,61 @@
+"""Orders that have ended: who is told, and for how long an old answer is known for one."""
+
+from dataclasses import replace
+
+import pytest
+from tests.unit.builders import RULES, T0, book, kinds, lookup, order, orders
+
+from fleetsync.book import MEMORY_MS, Announcement, Book, Reconciled, Sight
+from fleetsync.reconcile import reconcile
+
+
+def _see(known: Book, *sights: Sight, announced: tuple[Announcement, ...] = ()) -> Reconciled:
+    return reconcile(known, sights, announced, RULES, T0)
+
+
+@pytest.mark.parametrize("name", [{"order_id": "8"}, {"client_id": "c8"}], ids=["its id", "ours"])
+def test_an_order_that_began_and_ended_between_two_readings_is_told_to_who_announced_it(name: dict[str, str]) -> None:
+    over, announced = order("8", status="closed", filled="2"), (Announcement("order_placed", 1, **name),)
+    result = _see(book(), lookup(1001, over), announced=announced)
+    assert (kinds(result.findings), result.book.orders) == (["order_ended"], ())
+    assert _see(result.book, lookup(1300, over), announced=announced).findings == ()
+
+
+@pytest.mark.parametrize("announced", [(), (Announcement("manual", 1),), (Announcement("order_placed", 1, "9"),)],
+                         ids=["nobody", "without a name", "another one"])
+def test_the_end_of_an_order_that_nobody_was_told_of_is_no_change(announced: tuple[Announcement, ...]) -> None:
+    """It was looked up because it may have closed a position."""
+    over = order("8", status="closed", filled="2")
+    result = _see(book(), lookup(1001, over), announced=announced)
+    assert (result.findings, result.book.orders) == ((), ())
+    later = _see(result.book, lookup(1300, over), announced=(Announcement("order_placed", 2, order_id="8"),))
+    assert kinds(later.findings) == ["order_ended"]  # who announces it later is told after all
+
+
+def test_an_order_that_is_announced_when_its_end_may_be_forgotten_is_not_told_twice() -> None:
+    over, at_ms = order("8", status="closed", filled="2", at_ms=900), 901 + MEMORY_MS
+    result = _see(book(), lookup(at_ms, over), announced=(Announcement("order_cancelled", at_ms, order_id="8"),))
+    assert (result.findings, result.book.ended) == ((), (over,))
+
+
+def _ended_one_by_one(count: int, apart_ms: int) -> list[str]:
+    known = book()
+    for number in range(count):
+        row = order(f"{number}", at_ms=1000 + number * apart_ms)
+        known = _see(known, orders(row.updated_at_ms, row)).book
+        known = _see(known, lookup(row.updated_at_ms, replace(row, status="canceled"))).book
+    return [over.id for over in known.ended]
+
+
+def test_the_memory_of_ended_orders_is_bounded() -> None:
+    assert _ended_one_by_one(100, apart_ms=RULES.visibility_grace_ms) == [str(number) for number in range(68, 100)]
+    assert len(_ended_one_by_one(600, apart_ms=0)) == 512
+
+
+def test_a_list_that_lags_behind_a_mass_cancel_opens_none_of_its_orders_again() -> None:
+    rows = [order(str(number), at_ms=900 + number) for number in range(200)]
+    known = book(*rows)
+    ends = [lookup(1500, replace(row, status="canceled", updated_at_ms=1400)) for row in rows]
+    known = _see(known, orders(1450), *ends).book
+    assert known.orders == ()
+    assert _see(known, orders(2000, *rows)).findings == ()
