@@ -31,6 +31,7 @@ class MemoryStore:
         self._changes: list[Change] = []
         self._committed_at_ms: list[int] = []
         self._events: dict[int, dict[str, Any]] = {}
+        self._last_event = 0
         self._freezes: dict[str, int] = {}
         self._syncs: deque[dict[str, Any]] = deque(maxlen=_SYNCS_KEPT)
         self._asked: dict[Asking, dict[str, Any]] = {}
@@ -54,6 +55,7 @@ class MemoryStore:
         after._changes = list(self._changes)
         after._committed_at_ms = list(self._committed_at_ms)
         after._events = dict(self._events)
+        after._last_event = self._last_event
         after._freezes = dict(self._freezes)
         after._syncs = deque(self._syncs, _SYNCS_KEPT)
         after._asked = dict(self._asked)
@@ -88,6 +90,7 @@ class MemoryStore:
             events={key: dict(event) for key, event in self._events.items()},
             freezes=dict(self._freezes),
             last_change=len(self._changes),
+            last_event=self._last_event,
         )
 
     def commit(self, batch: Batch, at_ms: int) -> None:
@@ -114,6 +117,7 @@ class MemoryStore:
         _apply(self._positions, positions)
         _apply(self._orders, orders)
         _apply(self._events, {key: None if event is None else dict(event) for key, event in batch.events.items()})
+        self._last_event = max(self._last_event, *batch.events, 0)
         _apply(self._freezes, batch.freezes)
         self._changes.extend(changes)
         self._committed_at_ms.extend([at_ms] * len(changes))
@@ -155,6 +159,8 @@ class MemoryStore:
         for at_ms, group in groupby(numbered, key=lambda pair: pair[0]):
             store.commit(Batch(changes=[change for _, change in group]), at_ms)
         held = self.load()
+        if held.last_event:
+            store.commit(Batch(events={held.last_event: None}), 0)
         batch = Batch(robots=dict(held.robots), accounts=dict(held.accounts), positions=dict(held.positions),
                       orders=dict(held.orders), events=dict(held.events), freezes=dict(held.freezes), syncs=self.syncs,
                       asked=self.asked)

@@ -69,7 +69,7 @@ class Core:
         """
         self.journal.asked(now_ms, "", "start", asdict(self.settings))
         self.journal.restore(loaded, recent)
-        self.inbox.restore(loaded.events)
+        self.inbox.restore(loaded.events, loaded.last_event)
         if loaded.accounts:
             self.budget.follow(now_ms)
         for key, until_ms in loaded.freezes.items():
@@ -159,7 +159,7 @@ class Core:
             self.settlement.reader.ask(state, Call(Surface.FILLS, symbol, since_ms=since_ms), now_ms)
         elif event.kind == "order_cancelled" and event.order_id:
             # Likewise its own status proves its end; the list would only raise the question.
-            state.own("questions")[Call(Surface.ORDER, symbol, order_id=event.order_id)] = now_ms
+            self.settlement.reader.ask(state, Call(Surface.ORDER, symbol, order_id=event.order_id), now_ms)
         self.expedite(event.slot, now_ms)
 
     def await_sync(self, waiter: Waiter, now_ms: int) -> None:

@@ -1,8 +1,9 @@
 """Events and forced syncs that are still to be served. A hint is never the truth: it moves a robot to the front.
 
 An event is served when every surface of its robot was read after it and nothing about the robot is disputed. One that
-says what should become visible (an order id, a client id, a side) is asked again on a short, growing schedule until the
-exchange shows it or `settle_ms` is over: then the change `event_unseen` says so.
+says what should become visible (an order id, a client id, a side) is asked again on a growing schedule until the
+exchange shows it, or does not although it was asked when `settle_ms` was over: then the change `event_unseen` says so.
+However long that asking has to wait (budget, outage, restart), nothing is called unseen that was not looked for.
 """
 
 from collections.abc import Iterable
@@ -14,11 +15,13 @@ from fleetsync.book import Announcement, Book, Finding
 from fleetsync.config import Settings
 from fleetsync.fleet import Fleet
 from fleetsync.journal import Journal
-from fleetsync.model import Certainty
+from fleetsync.messages import SyncDone
+from fleetsync.model import Certainty, Fault, Surface
 
 KINDS = ("opened", "closed", "manual", "order_placed", "order_cancelled", "suspect")
 _SETTLE_FIRST_MS = 50
 _SETTLE_MAX_MS = 4_000
+_DENIALS = {Fault.NOT_FOUND, Fault.REFUSED}  # the exchange does not know an order by that name, or takes it for none
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +38,18 @@ class Event:
     side: str = ""  # "long" | "short" for positions
     text: str = ""
     tries: int = 0
+    again_at_ms: int = 0  # what it names is not asked for again before this
+    denied_at_ms: int = 0  # as_of of the exchange's last answer that it does not know the order
 
     @property
     def expects(self) -> bool:
         """Whether it says what should become visible."""
         return bool(self.order_id or self.client_id or self.side)
+
+    @property
+    def names_order(self) -> bool:
+        """Whether the order can be asked for by itself."""
+        return bool(self.order_id or self.client_id)
 
     def announcement(self) -> Announcement:
         """As reconcile takes it."""
@@ -54,7 +64,8 @@ class Event:
         return {name: getattr(self, name) for name in ("order_id", "client_id", "side") if getattr(self, name)}
 
 
-_KEPT = tuple(field.name for field in fields(Event) if field.name not in {"slot", "tries"})
+_PASSING = {"slot", "tries", "again_at_ms", "denied_at_ms"}  # of this run only
+_KEPT = tuple(field.name for field in fields(Event) if field.name not in _PASSING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +89,13 @@ class Inbox:
         self.last_id = 0
         self.accepted = 0
 
-    def restore(self, events: dict[int, dict[str, Any]]) -> None:
-        """Events that an earlier run accepted and did not serve; they come back when their robots are added."""
+    def restore(self, events: dict[int, dict[str, Any]], last_id: int) -> None:
+        """Events that an earlier run accepted and did not serve; they come back when their robots are added.
+
+        Numbers go on after `last_id`: changes and people name events by them, so none is ever given twice.
+        """
         self.restored = dict(events)
-        self.last_id = max(events, default=0)
+        self.last_id = max(last_id, *events, 0)
 
     def next_id(self) -> int:
         """A number for a new event."""
@@ -121,11 +135,11 @@ class Inbox:
         again_ms: list[int] = []
         events = self.pending.get(slot)
         if events:
-            served = {event.id for event in list(events)
-                      if self._served(event, state, fleet, journal, now_ms, again_ms)}
-            left = [event for event in events if event.id not in served]  # with the tries just counted
+            left = [kept for event in events
+                    if (kept := self._looked_at(event, state, fleet, journal, now_ms)) is not None]
             if left:
                 self.pending[slot] = left
+                again_ms.append(max(min(event.again_at_ms for event in left), now_ms))
             else:
                 del self.pending[slot]
         waiters = self.waiters.get(slot)
@@ -138,25 +152,39 @@ class Inbox:
                 del self.waiters[slot]
         return min(again_ms, default=None)
 
-    def _served(self, event: Event, state: AccountState, fleet: Fleet, journal: Journal, now_ms: int,
-                again_ms: list[int]) -> bool:
+    def _looked_at(self, event: Event, state: AccountState, fleet: Fleet, journal: Journal,
+                   now_ms: int) -> Event | None:
+        """The event as it goes on waiting; None once it is served."""
         if not fleet.read_since(event.slot, event.at_ms) or _disputed(fleet, event.slot):
-            again_ms.append(now_ms)
-            return False
+            return event if event.again_at_ms <= now_ms else replace(event, again_at_ms=now_ms)
         book = fleet.book(state, fleet.symbols[event.slot])
         if event.expects and not _visible(event, book):
             over_ms = event.at_ms + self._settings.settle_ms
-            if now_ms < over_ms:
-                events = self.pending[event.slot]
-                events[events.index(event)] = replace(event, tries=event.tries + 1)
-                again_ms.append(min(now_ms + min(_SETTLE_FIRST_MS << event.tries, _SETTLE_MAX_MS), over_ms))
-                return False
+            if not _looked_for(event, state, fleet, over_ms):
+                if now_ms < event.again_at_ms:
+                    return event
+                wait_ms = min(_SETTLE_FIRST_MS << min(event.tries, 10), _SETTLE_MAX_MS)
+                last_ms = over_ms if now_ms < over_ms else now_ms + wait_ms
+                return replace(event, tries=event.tries + 1, again_at_ms=min(now_ms + wait_ms, last_ms))
             journal.change(state.account.id, book.symbol, (event.robot,), Finding(
                 "event_unseen", f"event:{event.id}", "event", None, None, {"event": event.plain()}, 0,
                 state.positions_as_of_ms))
         journal.batch.events[event.id] = None
         journal.served.append((event.id, event.at_ms))
-        return True
+        return None
+
+    def hear(self, done: SyncDone, state: AccountState, fleet: Fleet) -> None:
+        """Note which orders the exchange does not know by the name that they were asked for."""
+        if not self.pending or not done.requests:
+            return
+        for answer in done.answers:
+            call = answer.call
+            if call.surface is not Surface.ORDER or answer.fault not in _DENIALS:
+                continue
+            for slot in fleet.slots_on(state, call.symbol):
+                for place, event in enumerate(self.pending.get(slot, ())):
+                    if (event.order_id, "" if event.order_id else event.client_id) == (call.order_id, call.client_id):
+                        self.pending[slot][place] = replace(event, denied_at_ms=answer.as_of_ms)
 
     def answered(self, waiter: Waiter, fleet: Fleet, journal: Journal) -> bool:
         """Answer a forced sync if what is known is young enough and undisputed, or if its robot is stopped."""
@@ -191,6 +219,12 @@ class Inbox:
 
 def _disputed(fleet: Fleet, slot: int) -> bool:
     return fleet.certainty(slot) is Certainty.DISPUTED
+
+
+def _looked_for(event: Event, state: AccountState, fleet: Fleet, since_ms: int) -> bool:
+    """Whether what an event expects was asked for, in every way there is, at or after an instant."""
+    by_name = event.names_order and Surface.ORDER.value in state.route.tariff.costs
+    return fleet.read_since(event.slot, since_ms) and (not by_name or event.denied_at_ms >= since_ms)
 
 
 def _visible(event: Event, book: Book) -> bool:

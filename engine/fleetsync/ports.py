@@ -106,6 +106,7 @@ class Loaded:
     events: dict[int, dict[str, Any]] = field(default_factory=dict)
     freezes: dict[str, int] = field(default_factory=dict)
     last_change: int = 0
+    last_event: int = 0  # the highest number that any event had, also of those served long since
 
     def by_account(self) -> "dict[str, tuple[list[Position], list[Order]]]":
         """Positions and orders of each account."""

@@ -54,6 +54,7 @@ class Settlement:
         changes_before = core.journal.last_change
         sights: dict[str, list[Sight]] = {}
         good = 0
+        core.inbox.hear(done, state, core.fleet)
         for answer in done.answers:
             if answer.fault is None or (answer.fault is Fault.NOT_FOUND and answer.call.surface is Surface.ORDER):
                 good += 1
@@ -224,10 +225,10 @@ class Settlement:
         if again_ms is None:
             return
         for event in core.inbox.pending.get(slot, ()):
-            if event.expects and event.tries and (event.order_id or event.client_id):
+            if event.tries and event.names_order:
                 lookup = Call(Surface.ORDER, core.fleet.symbols[slot], event.order_id,
                               "" if event.order_id else event.client_id)
-                state.own("questions").setdefault(lookup, again_ms)
+                self.reader.ask(state, lookup, event.again_at_ms)
         if again_ms > now_ms:
             self.wakeups.put_sooner(state.index, again_ms)
         elif not state.questions:

@@ -140,5 +140,5 @@ def expected() -> Loaded:
         accounts={key: row for key, row in batch.accounts.items() if row is not None},
         positions={("main", SYMBOL, "long"): position()}, orders={("main", "77"): order()},
         events={9: {"robot": "r1", "kind": "opened", "order_id": None}},
-        freezes={"binanceusdm:eu:weight": AT_MS + 120_000}, last_change=2,
+        freezes={"binanceusdm:eu:weight": AT_MS + 120_000}, last_change=2, last_event=9,
     )  # fmt: skip

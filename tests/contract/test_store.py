@@ -55,6 +55,16 @@ def test_what_was_asked_is_there_once_however_often_it_is_committed(rig: Rig) ->
     assert rig.asked() == full_batch().asked
 
 
+def test_the_highest_number_of_an_event_outlives_the_events(rig: Rig) -> None:
+    event = {"id": 5, "robot": "r1", "kind": "manual", "at_ms": 1}
+    rig.store.commit(Batch(events={5: event}), 1)
+    rig.store.commit(Batch(events={4: event | {"id": 4}, 5: None}), 2)
+    assert (sorted(rig.reopen().load().events), rig.store.load().last_event) == ([4], 5)
+    rig.store.commit(Batch(events={4: None, 7: None}), 3)  # accepted and served between two commits
+    loaded = rig.reopen().load()
+    assert (loaded.events, loaded.last_event) == ({}, 7)
+
+
 def test_a_later_row_replaces_the_earlier_one_whole_and_none_deletes(rig: Rig) -> None:
     rig.store.commit(full_batch(), AT_MS)
     rig.store.commit(Batch(
@@ -95,7 +105,7 @@ def test_a_heartbeat_of_a_robot_without_a_row_or_with_one_in_the_same_batch_is_i
 
 def test_deleting_what_is_not_there_is_no_error(rig: Rig) -> None:
     rig.store.commit(Batch(robots={"r9": None}, orders={("main", "1"): None}, events={4: None}), AT_MS)
-    assert rig.store.load() == Loaded()
+    assert rig.store.load() == Loaded(last_event=4)
 
 
 def test_deleting_a_robot_leaves_its_neighbours(rig: Rig) -> None:

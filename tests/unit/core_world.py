@@ -177,6 +177,7 @@ class World:
                         rows[key] = row
             for change in batch.changes:
                 loaded.last_change = change.number
+            loaded.last_event = max([loaded.last_event, *batch.events])
         return loaded
 
 

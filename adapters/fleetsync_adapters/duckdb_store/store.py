@@ -15,12 +15,11 @@ from fleetsync.ports import Batch, Loaded
 from fleetsync.units import DAY_MS, HOUR_MS
 from fleetsync_adapters import store_rows
 from fleetsync_adapters.duckdb_store import opening
-from fleetsync_adapters.duckdb_store.writing import Ends, Writer, rows_of
+from fleetsync_adapters.duckdb_store.writing import LAST_EVENT, Ends, Writer, rows_of
 from fleetsync_adapters.store_rows import clean
 
 _FETCH_ROWS: Final = 10_000  # a load goes through memory in portions
 _PRUNE_EVERY_MS: Final = HOUR_MS
-_NUMBERED: Final = (("changes", "number"), ("syncs", "seq"), ("events", "id"))
 _CHANGES: Final = opening.script("changes.sql")
 _CHANGES_OF_ROBOT: Final = opening.script("changes_of_robot.sql")
 _PRUNE_SYNCS: Final = opening.script("prune_syncs.sql")
@@ -93,6 +92,7 @@ class DuckDBStore:
                 events={row[0]: orjson.loads(row[1]) for row in _rows(cursor, "events", ("id", "event"))},
                 freezes=dict(_rows(cursor, "freezes", ("ledger", "until_ms"))),
                 last_change=_last(cursor, "changes", "number"),
+                last_event=_last_event(cursor),
             )
 
     def commit(self, batch: Batch, at_ms: int) -> None:
@@ -181,9 +181,10 @@ class DuckDBStore:
 
     def _take_over(self, connection: duckdb.DuckDBPyConnection) -> None:
         """Learn what is truly in the file, and be ready to write."""
-        change, sync, event = (_last(connection, *column) for column in _NUMBERED)
+        change, sync = _last(connection, "changes", "number"), _last(connection, "syncs", "seq")
         # To be read only, a file of the schema before may have no such table.
-        self._ends = Ends(change, sync, event, 0 if self.readonly else _last(connection, "asked", "at_ms"))
+        asked_at_ms = 0 if self.readonly else _last(connection, "asked", "at_ms")
+        self._ends = Ends(change, sync, _last_event(connection), asked_at_ms)
         self._writer = None if self.readonly else Writer(connection)
 
     def _recover(self) -> None:
@@ -288,3 +289,9 @@ def _quoted(name: str) -> str:
 def _last(connection: duckdb.DuckDBPyConnection, table: str, column: str) -> int:
     ((last,),) = connection.execute(f"SELECT coalesce(max({column}), 0) FROM {table}").fetchall()  # noqa: S608 - as above
     return int(last)
+
+
+def _last_event(connection: duckdb.DuckDBPyConnection) -> int:
+    """The highest number of an event; a file that was written before it was kept knows of those that wait."""
+    kept = connection.execute("SELECT value FROM meta WHERE name = $name", {"name": LAST_EVENT}).fetchall()
+    return max([_last(connection, "events", "id"), *(int(value) for (value,) in kept)])

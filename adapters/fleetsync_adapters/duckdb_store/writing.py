@@ -20,8 +20,11 @@ from fleetsync_adapters.duckdb_store.opening import script
 Row = tuple[Any, ...]
 _AGES: Final = script("ages.sql")
 
+LAST_EVENT: Final = "last_event"  # the row of `meta` that outlives the events: their numbers never begin again
+
 # table -> its primary key
 KEYS: Final[dict[str, list[str]]] = {
+    "meta": ["name"],
     "robots": ["id"],
     "accounts": ["id"],
     "positions": ["account", "symbol", "side"],
@@ -69,6 +72,10 @@ def rows_of(batch: Batch, changes: Sequence[Change], at_ms: int, ends: Ends, *, 
                 write.deletes.setdefault(table, []).append(store_rows.key_row(key))
             if value is not None:
                 write.appends.setdefault(table, []).append(row_of(key, value))
+    last_event = max(batch.events, default=0)
+    if last_event > ends.event:
+        write.deletes["meta"] = [(LAST_EVENT,)]
+        write.appends["meta"] = [(LAST_EVENT, str(last_event))]
     if changes:
         write.appends["changes"] = [store_rows.change_row(change, at_ms) for change in changes]
     if syncs:

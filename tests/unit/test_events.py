@@ -1,0 +1,187 @@
+"""Events until they are served: what is asked for, for how long, and when it may be called unseen."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+from tests.unit.builders import SYMBOL, order, position
+from tests.unit.core_world import START_MS, TARIFF, World, failing
+
+from fleetsync.messages import Answer, Call
+from fleetsync.model import Fault, Order, Surface
+
+_STORM = 200
+
+
+def _kinds(world: World) -> list[str]:
+    return [change.kind for change in world.changes]
+
+
+def _filled(order_id: str) -> Order:
+    return order(order_id, status="closed", filled="2", created_at_ms=START_MS, at_ms=START_MS)
+
+
+def _paced(known: Callable[[str, int], bool], calls_per_second: int = 20) -> Callable[[str, Call, int], Answer | None]:
+    """Looked-up orders have filled; what goes beyond the account's pace is not sent."""
+    second = [0, 0]
+
+    def answer(_: str, call: Call, now_ms: int) -> Answer | None:
+        if call.surface is Surface.MARKETS:
+            return None
+        second[:] = [now_ms // 1000, second[1] + 1] if second[0] == now_ms // 1000 else [now_ms // 1000, 1]
+        if second[1] > calls_per_second:
+            return Answer(call, now_ms, fault=Fault.EXPIRED)
+        if call.surface is not Surface.ORDER:
+            return None
+        if known(call.order_id, now_ms):
+            return Answer(call, now_ms, complete=True, rows=(_filled(call.order_id),))
+        return Answer(call, now_ms, fault=Fault.NOT_FOUND)
+    return answer
+
+
+def _world(settle_ms: int = 15_000) -> World:
+    world = World(settle_ms=settle_ms)
+    world.account()
+    world.robot("r")
+    world.run(5_000)
+    return world
+
+
+def test_none_of_many_announced_orders_is_called_unseen_because_there_was_no_time_to_ask_for_it() -> None:
+    """All have filled at once, so only a question for each shows it; they outrun the account's pace."""
+    world = _world(settle_ms=4_000)
+    world.answer = _paced(lambda *_: True)
+    for number in range(_STORM):
+        world.event("r", "order_placed", order_id=str(number))
+    world.run(60_000)
+    assert sorted(change.key for change in world.changes) == sorted(f"order:{number}" for number in range(_STORM))
+    assert set(_kinds(world)) == {"order_ended"}
+    assert not world.core.inbox.pending
+
+
+def test_an_announced_order_that_the_exchange_never_shows_is_unseen_after_it_was_asked_for_once_more() -> None:
+    world = _world(settle_ms=4_000)
+    world.answer = _paced(lambda *_: False)
+    world.event("r", "order_placed", order_id="7")
+    event_ms = world.now_ms
+    world.run(20_000)
+    assert _kinds(world) == ["event_unseen"]
+    asked = [sent.at_ms for sent in world.sent
+             for call in sent.dispatch.calls if call.surface is Surface.ORDER and call.order_id == "7"]
+    assert asked[-1] >= event_ms + 4_000
+    assert len(asked) < 12  # at growing distances
+    assert not world.core.inbox.pending
+
+
+def test_an_order_that_shows_only_at_the_last_question_is_seen() -> None:
+    world = _world(settle_ms=4_000)
+    over_ms = world.now_ms + 4_000
+    world.answer = _paced(lambda _, now_ms: now_ms >= over_ms)
+    world.event("r", "order_placed", order_id="7")
+    world.run(20_000)
+    assert _kinds(world) == ["order_ended"]
+
+
+def test_a_long_outage_after_an_event_makes_nothing_unseen() -> None:
+    world = _world(settle_ms=4_000)
+    back_ms = world.now_ms + 60_000
+    shown = _paced(lambda *_: True)
+
+    def answer(account: str, call: Call, now_ms: int) -> Answer | None:
+        down = now_ms < back_ms and call.surface is not Surface.MARKETS
+        return Answer(call, now_ms, fault=Fault.DOWN) if down else shown(account, call, now_ms)
+
+    world.event("r", "order_placed", order_id="7")
+    world.run(20)
+    world.answer = answer
+    world.run(200_000)
+    assert _kinds(world) == ["order_ended"]
+
+
+@pytest.mark.parametrize("name", [{"order_id": "7"}, {"client_id": "c7"}], ids=["its id", "ours"])
+def test_an_announced_order_is_asked_for_by_name_after_a_restart_that_lasted_longer(name: dict[str, str]) -> None:
+    """No list shows it any more: it filled while nobody looked."""
+    world = _world()
+    world.event("r", "order_placed", **name)
+    world.run(1)
+    again = World(loaded=world.loaded(), at_ms=world.now_ms + 300_000)
+    again.account().rows[Surface.ORDER] = (_filled("7"),)
+    again.robot("r")
+    again.core.readmit_events(again.now_ms)
+    again.run(20_000)
+    assert _kinds(again) == ["order_ended"]
+    assert not again.core.inbox.pending
+
+
+def test_a_name_that_the_exchange_does_not_accept_ends_as_unseen() -> None:
+    world = _world(settle_ms=2_000)
+    world.answer = lambda _, call, now_ms: (
+        Answer(call, now_ms, fault=Fault.REFUSED) if call.surface is Surface.ORDER else None)
+    world.event("r", "order_placed", order_id="not an id")
+    world.run(60_000)
+    assert _kinds(world) == ["event_unseen"]
+    assert not world.core.fleet.account_by_id["main"].questions
+
+
+def test_where_single_orders_cannot_be_asked_for_lists_decide_and_nothing_stops() -> None:
+    costs = {key: cost for key, cost in TARIFF.costs.items() if key != "order"}
+    world = World(tariff=replace(TARIFF, costs=costs), settle_ms=2_000)
+    world.account().orders.append(order("7", created_at_ms=START_MS, at_ms=START_MS))
+    world.robot("r")
+    world.run(5_000)
+    world.event("r", "order_placed", order_id="8")
+    world.event("r", "order_cancelled", order_id="7")  # it rests on
+    world.run(10_000)
+    assert _kinds(world) == ["order_opened", "event_unseen", "event_unseen"]
+    world.truth["main"].orders.clear()
+    world.run(120_000)
+    ended = world.changes[-1]
+    assert ended.after is not None
+    assert (ended.kind, ended.after["status"]) == ("order_ended", "unknown")
+
+
+def test_a_resting_order_serves_its_event_by_the_first_list_that_shows_it() -> None:
+    world = _world()
+    world.event("r", "order_placed", client_id="c7")
+    world.run(300)
+    world.truth["main"].orders.append(order("7", created_at_ms=START_MS, at_ms=START_MS))
+    world.run(5_000)
+    assert _kinds(world) == ["order_opened"]
+    assert not world.core.inbox.pending
+    assert world.changes[0].symbol == SYMBOL
+
+
+def test_an_end_that_was_learnt_late_is_not_told_again_by_the_next_event_that_names_it() -> None:
+    """It ended long ago by the exchange's clock, in an outage; what counts is when we saw it."""
+    world = World()
+    over = order("7", status="canceled", created_at_ms=START_MS, at_ms=START_MS)
+    truth = world.account()
+    truth.orders, truth.positions = [replace(over, status="open")], [position("0", at_ms=0)]
+    world.robot("r")
+    world.run(5_000)
+    world.answer = failing(fault=Fault.DOWN)
+    world.run(1_800_000)
+    world.event("r", "order_cancelled", order_id="7")
+    truth.orders, truth.positions, truth.rows[Surface.ORDER] = [], [], (over,)
+    world.answer = lambda *_: None
+    world.run(300_000)
+    assert _kinds(world) == ["order_opened", "order_ended"]
+    again = World(loaded=world.loaded(), at_ms=world.now_ms + 5_000)
+    again.core.restore(world.loaded(), again.now_ms, world.changes)
+    again.account().rows[Surface.ORDER] = (over,)
+    again.robot("r")
+    for known in (world, again):
+        told = len(known.changes)
+        known.event("r", "order_cancelled", order_id="7")
+        known.run(30_000)
+        assert known.changes[told:] == []
+        assert not known.core.inbox.pending
+
+
+def test_the_numbers_of_events_go_on_after_a_restart_although_none_waits() -> None:
+    world = _world()
+    world.event("r")
+    world.run(5_000)
+    assert (world.core.inbox.pending, world.loaded().events) == ({}, {})
+    again = World(loaded=world.loaded(), at_ms=world.now_ms)
+    assert again.core.inbox.next_id() == 2
