@@ -161,7 +161,7 @@ def test_the_command_prints_the_rows_and_writes_a_page_that_needs_nothing_else(t
     page = (tmp_path / "index.html").read_text("utf-8")
     assert "http://" not in page.replace("http://www.w3.org", "")
     assert "https://" not in page
-    assert page.count("<figcaption>") == page.count("<figure>") == 8
+    assert page.count("<figcaption>") == page.count("<figure>") == 9
 
 
 def test_a_fleet_file_is_simulated_without_its_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

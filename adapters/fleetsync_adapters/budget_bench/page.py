@@ -1,19 +1,22 @@
-"""The page of a bench: one HTML file with everything in it, that works without a network."""
+"""The page of a bench: one HTML file with everything in it, that works without a network.
 
-from collections.abc import Sequence
+In all its plots a colour is a phase (or whether a change was announced), and a dashed line is the adaptive policy.
+"""
+
+from collections.abc import Iterator, Sequence
 from html import escape
 from importlib.resources import files
 from pathlib import Path
 
 from fleetsync_adapters.budget_bench.fleets import BenchFleet
 from fleetsync_adapters.budget_bench.plots import Axis, Line, heat_scale, line_plot, round_up, strip
-from fleetsync_adapters.budget_bench.table import cells
+from fleetsync_adapters.budget_bench.table import percent, seconds
 from fleetsync_adapters.budget_bench.trial import Outcome
 
-_POLICY_COLOURS = {"fixed": (0, 2), "adaptive": (1, 3)}  # what holds, and the rest
-_DASHES = {"working": "10 3 2 3", "flat": "7 4"}
+_AGED = {"holding": 0, "working": 1, "flat": 2}  # phase -> colour
+_ANNOUNCED, _UNANNOUNCED, _OPTIMUM = 2, 0, 3
+_DASHED = {"adaptive": "8 4"}
 _SHOWN_SHARE = 99.6  # of the time; beyond it a single late robot would squeeze the rest together
-_AGED = ("holding", "working", "flat")
 
 
 def write_page(path: Path, fleet: BenchFleet, outcomes: Sequence[Outcome]) -> None:
@@ -21,13 +24,14 @@ def write_page(path: Path, fleet: BenchFleet, outcomes: Sequence[Outcome]) -> No
     style = files(__package__).joinpath("page.css").read_text("utf-8")
     intro = "".join(f"<p>{escape(line)}</p>" for line in fleet.lines())
     row = outcomes[0].row
+    dashed = "; dashed lines are the adaptive policy" if len(_policies(outcomes)) > 1 else ""
     path.write_text(
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>fleetsync: budget and freshness</title><style>{style}</style></head><body>"
         f"<h1>What budget, and how fresh</h1>{intro}"
         f'<p class="quiet">Simulated with the real scheduler in virtual time: {row["minutes"]} minutes measured after '
-        f'a warm-up, seed {row["seed"]}. Ages count from the sending of the request whose answer is known.</p>'
+        f'a warm-up, seed {row["seed"]}. Ages count from the sending of the request whose answer is known{dashed}.</p>'
         f"<h2>In figures</h2>{_table(outcomes)}"
         f'<h2>What a budget buys</h2><div class="plots">{_ages(outcomes)}{_unseen(outcomes)}</div>'
         f'<h2>How old, how often</h2><div class="plots">{_curves(outcomes)}</div>'
@@ -35,12 +39,39 @@ def write_page(path: Path, fleet: BenchFleet, outcomes: Sequence[Outcome]) -> No
         f"<h2>Robots over time</h2>{_strips(outcomes)}</body></html>\n", encoding="utf-8")
 
 
+# -- the table
+
+
 def _table(outcomes: Sequence[Outcome]) -> str:
-    rows = [cells(outcome.row) for outcome in outcomes]
-    shown = [index for index in range(len(rows[0])) if any(row[index][1] != "-" for row in rows)]
-    head = "".join(f"<th>{escape(rows[0][index][0]).replace(chr(10), '<br>')}</th>" for index in shown)
-    body = "".join("<tr>" + "".join(f"<td>{escape(row[index][1])}</td>" for index in shown) + "</tr>" for row in rows)
-    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+    columns = [dict(_facts(outcome)) for outcome in outcomes]
+    head = "".join(f"<th>{outcome.row['budget_per_minute']}<br>{escape(outcome.row['policy'])}</th>"
+                   for outcome in outcomes)
+    body = "".join(
+        f"<tr><th>{escape(name)}</th>" + "".join(f"<td>{escape(column[name])}</td>" for column in columns) + "</tr>"
+        for name in columns[0] if any(column[name] != "-" for column in columns))
+    return (f'<div class="scroll"><table><thead><tr><th>calls a minute<br>policy</th>{head}</tr></thead>'
+            f"<tbody>{body}</tbody></table></div>")
+
+
+def _facts(outcome: Outcome) -> Iterator[tuple[str, str]]:
+    row = outcome.row
+    yield "calls used a minute", f"{row['calls_per_minute']:.0f}"
+    yield "calls in the worst 60 s", f"{row['worst_minute_calls']}"
+    yield "weight a minute", f"{row['weight_per_minute']:.0f}"
+    for phase in _AGED:
+        for figure in ("p50", "p95", "p99", "max"):
+            yield f"age {phase}, {figure}", seconds(row["age_ms"][phase][figure])
+    for name in ("announced", "unannounced"):
+        for figure in ("mean", "p95"):
+            yield f"{name} change unseen, {figure}", seconds(row["unseen_ms"][name][figure])
+    yield "least mean possible by polling", seconds(row["optimum_unseen_ms"])
+    yield "time beyond the ceiling", percent(row["beyond_ceiling"])
+    yield "event to commit, p50", seconds(row["event_ms"]["p50"])
+    yield "event to commit, p99", seconds(row["event_ms"]["p99"])
+    yield "requests refused", f"{row['refusals']}"
+
+
+# -- plots
 
 
 def _figure(title: str, plot: str, caption: str) -> str:
@@ -51,8 +82,10 @@ def _policies(outcomes: Sequence[Outcome]) -> list[str]:
     return list(dict.fromkeys(outcome.row["policy"] for outcome in outcomes))
 
 
-def _colour(policy: str, phase: str = "holding") -> int:
-    return 4 if phase == "working" and policy == "fixed" else _POLICY_COLOURS[policy][phase != "holding"]
+def _budgets(outcomes: Sequence[Outcome]) -> Iterator[tuple[int, list[Outcome]]]:
+    """The outcomes of each budget."""
+    for budget in dict.fromkeys(outcome.row["budget_per_minute"] for outcome in outcomes):
+        yield budget, [outcome for outcome in outcomes if outcome.row["budget_per_minute"] == budget]
 
 
 def _budget_axis(outcomes: Sequence[Outcome]) -> Axis:
@@ -82,25 +115,34 @@ def _over_budget(outcomes: Sequence[Outcome], policy: str, *keys: str) -> list[t
 def _optimum(outcomes: Sequence[Outcome]) -> Line:
     points = sorted({(float(outcome.row["budget_per_minute"]), outcome.row["optimum_unseen_ms"] / 1000)
                      for outcome in outcomes if outcome.row["optimum_unseen_ms"] is not None})
-    return Line("least mean that polling can reach", points, 5, "2 4")
+    return Line("least mean that polling can reach", points, _OPTIMUM, "2 4")
 
 
 def _ages(outcomes: Sequence[Outcome]) -> str:
-    lines = [Line(f"{policy}, {phase} p95", _over_budget(outcomes, policy, "age_ms", phase, "p95"),
-                  _colour(policy, phase), _DASHES.get(phase, "")) for policy in _policies(outcomes) for phase in _AGED]
-    lines.append(_optimum(outcomes))
-    plot = line_plot("age against budget", _budget_axis(outcomes), _seconds_axis("age, seconds", lines), lines)
-    return _figure("Age against budget", plot,
-                   "Where a line stops falling, more budget buys nothing: every wish is met. The dotted line is the "
-                   "mean age that the best possible order of polls would give at that budget.")
+    """A plot for each phase that somebody was in, all with the same axes."""
+    optimum = _optimum(outcomes)
+    of_phase = {
+        phase: [Line(f"{policy}, {figure}", _over_budget(outcomes, policy, "age_ms", phase, figure), colour,
+                     _DASHED.get(policy, ""), thin=figure == "p50")
+                for policy in _policies(outcomes) for figure in ("p95", "p50")]
+        for phase, colour in _AGED.items()}
+    shown = {phase: lines for phase, lines in of_phase.items() if any(line.points for line in lines)}
+    axis = _seconds_axis("age, seconds", [optimum, *(line for lines in shown.values() for line in lines)])
+    return "".join(
+        _figure(f"Age of what is known, {phase} robots",
+                line_plot(f"age of {phase} robots against budget", _budget_axis(outcomes), axis, [*lines, optimum]),
+                "Where a line stops falling, more budget buys nothing: every wish is met. Thick: 95 % of the time no "
+                "older than this; thin: half of the time. The dotted line is the mean that the best possible order of "
+                "polls gives at that budget.")
+        for phase, lines in shown.items())
 
 
 def _unseen(outcomes: Sequence[Outcome]) -> str:
     lines = [line for policy in _policies(outcomes) for line in (
         Line(f"{policy}, unannounced", _over_budget(outcomes, policy, "unseen_ms", "unannounced", "mean"),
-             _colour(policy)),
+             _UNANNOUNCED, _DASHED.get(policy, "")),
         Line(f"{policy}, announced", _over_budget(outcomes, policy, "unseen_ms", "announced", "mean"),
-             _colour(policy, "flat"), "7 4"))]
+             _ANNOUNCED, _DASHED.get(policy, "")))]
     lines.append(_optimum(outcomes))
     axis = _seconds_axis("mean time unseen, seconds", lines)
     plot = line_plot("time unseen against budget", _budget_axis(outcomes), axis, lines)
@@ -111,34 +153,37 @@ def _unseen(outcomes: Sequence[Outcome]) -> str:
 
 def _curves(outcomes: Sequence[Outcome]) -> str:
     figures = []
-    for budget in dict.fromkeys(outcome.row["budget_per_minute"] for outcome in outcomes):
+    for budget, chosen in _budgets(outcomes):
         lines = [Line(f"{outcome.row['policy']}, {phase}",
-                      [(age_ms / 1000, share * 100) for age_ms, share in outcome.curves.get(phase, ())],
-                      _colour(outcome.row["policy"], phase), _DASHES.get(phase, ""), dots=False)
-                 for outcome in outcomes if outcome.row["budget_per_minute"] == budget for phase in _AGED]
+                      [(age_ms / 1000, share * 100) for age_ms, share in outcome.curves.get(phase, ())], colour,
+                      _DASHED.get(outcome.row["policy"], ""), dots=False)
+                 for outcome in chosen for phase, colour in _AGED.items()]
         oldest = max((age for line in lines for age, share in line.points if share <= _SHOWN_SHARE), default=1.0)
         plot = line_plot(f"ages with a budget of {budget}", Axis("age, seconds", 0, round_up(oldest * 1.1)),
                          Axis("share of the time, %", 0, 100), lines)
+        found = "; ".join(f"{outcome.row['policy']}: " + ", ".join(
+            f"{phase} {seconds(outcome.row['age_ms'][phase]['p95'])}".replace(" ", "\N{NO-BREAK SPACE}")
+            for phase in _AGED if outcome.row["age_ms"][phase]["p95"] is not None) for outcome in chosen)
         figures.append(_figure(f"{budget} calls a minute", plot,
-                               "Read across from 95 %: robots of that phase were no older than this for 95 % of the "
-                               "time. A straight rise is even polling; a long flat end means some robots wait."))
+                               f"Read across from 95 % for the age that is rarely exceeded ({found}). A straight rise "
+                               "is even polling; a long flat end means that some robots wait."))
     return "".join(figures)
 
 
 def _calls(outcomes: Sequence[Outcome]) -> str:
     figures = []
-    for budget in dict.fromkeys(outcome.row["budget_per_minute"] for outcome in outcomes):
-        chosen = [outcome for outcome in outcomes if outcome.row["budget_per_minute"] == budget]
+    for budget, chosen in _budgets(outcomes):
         lines = [Line(outcome.row["policy"], [(minute + 0.5, float(calls)) for minute, calls in
-                                              enumerate(outcome.by_minute)], _colour(outcome.row["policy"]),
-                      "" if place == 0 else "7 4", dots=len(outcome.by_minute) <= 15)
-                 for place, outcome in enumerate(chosen)]
+                                              enumerate(outcome.by_minute)], int(outcome.row["policy"] == "adaptive"),
+                      _DASHED.get(outcome.row["policy"], ""), dots=len(outcome.by_minute) <= 15) for outcome in chosen]
         minutes = max(len(outcome.by_minute) for outcome in chosen)
         plot = line_plot(f"calls by minute with a budget of {budget}", Axis("virtual time, minutes", 0, minutes),
-                         Axis("calls in the minute", 0, round_up(budget * 1.05)), lines, [budget])
+                         Axis("calls in the minute", 0, round_up(budget * 1.05)), lines, [("budget", budget)])
+        used = ", ".join(f"{outcome.row['policy']} used {outcome.row['calls_per_minute'] / budget:.0%} of it"
+                         for outcome in chosen)
         figures.append(_figure(f"{budget} calls a minute", plot,
-                               "No point may lie above the fine dotted line, which is the budget; a line far below it "
-                               "is budget that was not needed, or that the exchange's own limits do not let be used."))
+                               f"No point may lie above the line of the budget: {used}. What is left was not needed, "
+                               "or the exchange's own limits do not let it be used."))
     return "".join(figures)
 
 

@@ -9,11 +9,11 @@ from struct import pack
 from zlib import compress, crc32
 
 WIDTH, HEIGHT = 560, 300
-_LEFT, _RIGHT, _TOP, _BOTTOM = 58, 14, 12, 46
+_LEFT, _RIGHT, _TOP, _BOTTOM = 66, 26, 12, 50
 _TICKS = 5
 # Dark blue to yellow, evenly growing in lightness: told apart by all kinds of colour vision, and in grey.
 _COLD_TO_HOT = ((0, 32, 77), (64, 77, 107), (124, 123, 120), (188, 174, 108), (255, 234, 70))
-_NOTHING = (128, 128, 128)
+_NOTHING = (255, 255, 255)  # no colour of the scale: grey would be one
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +25,7 @@ class Line:
     colour: int
     dash: str = ""
     dots: bool = True
+    thin: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +68,9 @@ def round_up(value: float) -> float:
     return ceil(value / step - 1e-9) * step
 
 
-def line_plot(title: str, x: Axis, y: Axis, lines: Sequence[Line], marks: Sequence[float] = ()) -> str:
-    """An SVG with these lines; `marks` are values of y with a thin line of their own."""
+def line_plot(title: str, x: Axis, y: Axis, lines: Sequence[Line],
+              marks: Sequence[tuple[str, float]] = ()) -> str:
+    """An SVG with these lines; `marks` are values of y with a thin line and a name of their own."""
     across, down = WIDTH - _LEFT - _RIGHT, HEIGHT - _TOP - _BOTTOM
     parts = [f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)}">']
     for tick in y.ticks():
@@ -84,9 +86,10 @@ def line_plot(title: str, x: Axis, y: Axis, lines: Sequence[Line], marks: Sequen
                  f"{escape(x.label)}</text>"
                  f'<text class="label" transform="rotate(-90)" x="{-(_TOP + down / 2)}" y="14" text-anchor="middle">'
                  f"{escape(y.label)}</text>")
-    for mark in marks:
+    for name, mark in marks:
         at = _TOP + down * (1 - y.place(mark))
-        parts.append(f'<line class="mark" x1="{_LEFT}" x2="{WIDTH - _RIGHT}" y1="{at:.1f}" y2="{at:.1f}"/>')
+        parts.append(f'<line class="mark" x1="{_LEFT}" x2="{WIDTH - _RIGHT}" y1="{at:.1f}" y2="{at:.1f}"/>'
+                     f'<text class="tick" x="{_LEFT + 6}" y="{at - 5:.1f}">{escape(name)} {number(mark)}</text>')
     parts += [_line(one, x, y, across, down) for one in lines if one.points]
     return "".join((*parts, "</svg>", _legend(lines)))
 
@@ -95,13 +98,17 @@ def _line(line: Line, x: Axis, y: Axis, across: float, down: float) -> str:
     places = [(_LEFT + across * _within(x.place(a)), _TOP + down * (1 - _within(y.place(b)))) for a, b in line.points]
     path = " ".join(f"{a:.1f},{b:.1f}" for a, b in places)
     dash = f' stroke-dasharray="{line.dash}"' if line.dash else ""
-    drawn = f'<polyline class="line s{line.colour}" points="{path}"{dash}/>'
+    drawn = f'<polyline class="{_look(line)}" points="{path}"{dash}/>'
     if not line.dots:
         return f"{drawn[:-2]}><title>{escape(line.name)}</title></polyline>"
     return drawn + "".join(
-        f'<circle class="f{line.colour}" cx="{a:.1f}" cy="{b:.1f}" r="4"><title>{escape(line.name)}: '
-        f"{number(value)} at {number(where)}</title></circle>"
+        f'<circle class="f{line.colour}" cx="{a:.1f}" cy="{b:.1f}" r="{2.5 if line.thin else 4}">'
+        f"<title>{escape(line.name)}: {number(value)} at {number(where)}</title></circle>"
         for (a, b), (where, value) in zip(places, line.points, strict=True))
+
+
+def _look(line: Line) -> str:
+    return f"line{' thin' if line.thin else ''} s{line.colour}"
 
 
 def _within(share: float) -> float:
@@ -110,7 +117,7 @@ def _within(share: float) -> float:
 
 def _legend(lines: Sequence[Line]) -> str:
     entries = "".join(
-        f'<li><svg viewBox="0 0 28 10" class="key"><line class="line s{line.colour}" x1="1" x2="27" y1="5" y2="5"'
+        f'<li><svg viewBox="0 0 28 10" class="key"><line class="{_look(line)}" x1="1" x2="27" y1="5" y2="5"'
         + (f' stroke-dasharray="{line.dash}"' if line.dash else "") + f"/></svg>{escape(line.name)}</li>"
         for line in lines if line.points)
     return f'<ul class="legend">{entries}</ul>'
@@ -149,10 +156,13 @@ def heat_scale(hottest_ms: int) -> str:
     texts = "".join(f'<text class="tick" x="{_LEFT + 300 * share:.0f}" y="36" text-anchor="middle">'
                     f"{number(round(hottest_ms * share / 1000, 1))}{' or more' if share == 1 else ''}</text>"
                     for share in (0.0, 0.25, 0.5, 0.75, 1.0))
+    beside = _LEFT + 320
     return (f'<svg class="scale" viewBox="0 0 {WIDTH} 44" role="img" aria-label="scale of ages">'
             f'<defs><linearGradient id="heat">{stops}</linearGradient></defs>'
             f'<rect x="{_LEFT}" y="6" width="300" height="14" fill="url(#heat)"/>{texts}'
-            f'<text class="label" x="{_LEFT + 312}" y="18">age, seconds</text></svg>')
+            f'<text class="label" x="{beside}" y="18">age, seconds</text>'
+            f'<rect class="nothing" x="{beside}" y="26" width="13" height="13" fill="rgb{_NOTHING}"/>'
+            f'<text class="tick" x="{beside + 18}" y="37">not known</text></svg>')
 
 
 def number(value: float) -> str:
