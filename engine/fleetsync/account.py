@@ -72,12 +72,27 @@ class Route:
     circuit: Circuit = field(default_factory=Circuit)
     urgent_blocked_ms: int = 0  # until when nothing can be granted ...
     scheduled_blocked_ms: int = 0  # ... and until when nothing can but urgent work
+    frozen_until_ms: int = 0  # banned: nothing may be sent before, whatever else is free again
     due: int = 0  # robots waiting in `ready` accounts
 
     @property
     def name(self) -> str:
         """For people and for ledger keys."""
         return f"{self.exchange}@{self.egress}" if self.egress else self.exchange
+
+    @property
+    def freeze_key(self) -> str:
+        """Under which a freeze of the whole route is stored, beside those of single ledgers."""
+        return f"{self.name}:*"
+
+    def freeze(self, until_ms: int) -> None:
+        """Let nothing go before an instant; an earlier freeze may last longer."""
+        self.frozen_until_ms = max(self.frozen_until_ms, until_ms)
+        self.unblock()
+
+    def unblock(self) -> None:
+        """Try again what was deferred: something may have room now. It takes more than that to lift a freeze."""
+        self.urgent_blocked_ms = self.scheduled_blocked_ms = self.frozen_until_ms
 
 
 @dataclass(slots=True, eq=False)

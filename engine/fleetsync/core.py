@@ -93,6 +93,8 @@ class Core:
         if account.id in self.fleet.account_by_id:
             raise ConfigError(f"two accounts with the id {account.id!r}")
         state = self.fleet.add_account(account, self.roster.place(), now_ms)
+        if until_ms := self.budget.freezes.pop(state.route.freeze_key, 0):
+            state.route.freeze(until_ms)
         self.settlement.adopt(state)
         self.journal.account_changed(state)
         self.roster.joined(state)
@@ -143,7 +145,7 @@ class Core:
         self.journal.asked(now_ms, "", "settings", {"calls_per_minute": limit})
         self.granter.urgent_blocked_ms = self.granter.scheduled_blocked_ms = 0
         for route in self.fleet.routes.values():
-            route.urgent_blocked_ms = route.scheduled_blocked_ms = 0
+            route.unblock()
 
     # -- events
 

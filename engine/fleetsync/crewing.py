@@ -82,7 +82,10 @@ class Roster:
 
     def joined(self, state: AccountState) -> None:
         """An account was placed on its worker."""
-        self._workers[state.worker].routes[state.route.name] = state.route
+        routes = self._workers[state.worker].routes
+        if state.route.name not in routes:
+            routes[state.route.name] = state.route
+            self.opening_at_ms = 0
         self.fresh[state.index] = state
 
     def introductions(self, fleet: Fleet) -> list[tuple[int, ToWorker]]:
@@ -132,7 +135,11 @@ class Roster:
     def open_failed(self, worker: int, route: Route, retry_at_ms: int) -> None:
         """A worker could not open a route; it is tried again."""
         self._workers[worker].opened.pop(route.name, None)
-        self.opening_at_ms = min(self.opening_at_ms or retry_at_ms, retry_at_ms)
+        self.open_later(retry_at_ms)
+
+    def open_later(self, at_ms: int) -> None:
+        """An exchange cannot be opened before an instant; others may be sooner."""
+        self.opening_at_ms = min(self.opening_at_ms or at_ms, at_ms)
 
     def serves(self, worker: int, route: Route, *, urgent: bool = False) -> bool:
         """Whether the worker can take a sync on that route now."""

@@ -40,13 +40,16 @@ class Granter:
         if (self._core.roster.opening_at_ms or 0) > now_ms:
             return
         self._core.roster.opening_at_ms = None
+        call = Call(Surface.MARKETS)
         for worker, route in self._core.roster.to_open():
-            call = Call(Surface.MARKETS)
-            deferral = self._circuit(route, now_ms) or self._core.budget.request(
-                self._core.tolls.route_charges(route, call, now_ms), now_ms, urgent=True)
-            if deferral is not None:
-                self._core.roster.opening_at_ms = deferral.at_ms
-                return
+            at_ms = route.frozen_until_ms
+            if at_ms <= now_ms:
+                deferral = self._circuit(route, now_ms) or self._core.budget.request(
+                    self._core.tolls.route_charges(route, call, now_ms), now_ms, urgent=True)
+                at_ms = deferral.at_ms if deferral is not None else now_ms
+            if at_ms > now_ms:  # one that is banned or down must not hold up the others
+                self._core.roster.open_later(at_ms)
+                continue
             sync = self._sync(None, route, worker, (call,), [], 0, now_ms, urgent=True)
             self._core.roster.opening(worker, route)
             message = OpenExchange(sync.id, route.exchange, route.egress, now_ms + self._core.settings.grant_valid_ms)

@@ -96,7 +96,7 @@ class Trouble:
         """The exchange answered, if only to refuse: it is not down."""
         if route.circuit.failures:
             if route.circuit.succeeded():
-                route.urgent_blocked_ms = route.scheduled_blocked_ms = 0
+                route.unblock()
             self._core.journal.over(f"route:{route.name}", f"{route.name} answers again")
 
     def stop_account(self, state: AccountState, reason: str) -> None:
@@ -151,7 +151,8 @@ class Trouble:
             core.journal.froze(ledger.key, ledger.frozen_until_ms)  # an earlier one may last longer
             until_ms = max(until_ms, ledger.frozen_until_ms)
         if banned or not guarded:
-            route.urgent_blocked_ms = route.scheduled_blocked_ms = until_ms
+            route.freeze(until_ms)
+            core.journal.froze(route.freeze_key, route.frozen_until_ms)
         core.journal.notice("error" if banned else "warning", f"freeze:{route.name}:{until_ms // MINUTE_MS}",
                             f"{route.name}: {answer.fault}; nothing is sent for {-(-(until_ms - now_ms) // 1000)} s")
 
