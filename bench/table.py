@@ -15,6 +15,7 @@ _TITLES = {
     "event_latency": "Events (`pytest bench/bench_event_latency.py`)",
     "system": "The whole (`python -m bench.bench_system`)",
     "freshness": "What calls buy (`python -m bench.bench_freshness`)",
+    "simulation": "The budget bench (`pytest bench/bench_simulation.py`)",
 }
 
 

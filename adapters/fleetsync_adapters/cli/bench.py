@@ -79,7 +79,8 @@ def simulated_fleet(command: Any) -> Any:
 @click.option("--json", "as_json", is_flag=True, help="Last line on standard output: the rows as one JSON object.")
 @click.option("--report", "report_dir", type=click.Path(file_okay=False), metavar="DIR",
               help="Write a page with plots there.")
-@click.option("--jobs", type=click.IntRange(1, 256), help="Simulations side by side.  [default: one a processor]")
+@click.option("--jobs", type=click.IntRange(1, 256),
+              help="Simulations side by side.  [default: one a processor, fewer for huge fleets]")
 @click.option("--recording", type=click.Path(), metavar="FILE",
               help="CSV or Parquet of what robots did (at_ms, robot, action), in place of the model.")
 @simulated_fleet

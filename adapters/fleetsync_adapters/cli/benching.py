@@ -24,6 +24,7 @@ from fleetsync_adapters.budget_bench.trial import Outcome, Trial, attempt_all, w
 from fleetsync_adapters.simulation.workload import Workload
 
 _ROBOTS_AN_ACCOUNT = 10
+_ROBOTS_AT_ONCE = 250_000  # of simulations side by side: each takes some 10 KiB
 
 
 def fleet_asked_for(fleet: str | None, options: dict[str, Any]) -> BenchFleet:
@@ -74,7 +75,7 @@ def bench_budget(*, fleet: str | None, budgets: tuple[int, ...], hours: float, p
     measured = counted(minutes, "virtual minute")
     told.print(f"measured: {measured} after {warm_up_minutes(minutes)} of warm-up; seed {seed}",
                style="dim", highlight=False, soft_wrap=True)
-    outcomes = simulate(trials, jobs or os.cpu_count() or 1, told)
+    outcomes = simulate(trials, jobs or _jobs_for(simulated), told)
     rows = [outcome.row for outcome in outcomes]
     show_rows(rows, Console())
     if report_dir is not None:
@@ -83,6 +84,11 @@ def bench_budget(*, fleet: str | None, budgets: tuple[int, ...], hours: float, p
         told.print(f"the page is {page}", highlight=False, soft_wrap=True)
     if as_json:
         click.echo(orjson.dumps({"rows": rows}))
+
+
+def _jobs_for(fleet: BenchFleet) -> int:
+    """One for each processor, but no more than the memory of a common machine holds."""
+    return max(min(os.cpu_count() or 1, _ROBOTS_AT_ONCE // len(fleet.robots)), 1)
 
 
 def simulate(trials: Sequence[Trial], jobs: int, told: Console) -> list[Outcome]:
