@@ -39,9 +39,13 @@ class Intervals:
         return self.working_ms if phase == Phase.WORKING else self.holding_ms
 
 
-def jittered_ms(interval_ms: int, jitter: float, rng: Random) -> int:
-    """The interval, shortened by a random share of up to `jitter`: never longer, so a promised age holds."""
-    return interval_ms - int(interval_ms * jitter * rng.random())
+def draw_shortening(jitter: float, most: float, rng: Random, *, late: bool) -> float:
+    """By which share an account's next interval is shortened: up to `jitter`, so that accounts do not march in step.
+
+    One that was served so late that its place in the interval is lost stands where all who were late with it stand: it
+    draws a place anew, once, anywhere in the interval down to what `most` leaves of it. Never longer than the interval.
+    """
+    return rng.random() * (most if late else jitter)
 
 
 def spread_ms(index: int, count: int, interval_ms: int) -> int:

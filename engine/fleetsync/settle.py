@@ -49,6 +49,7 @@ class Settlement:
         if core.journal.wants_record(now_ms):
             core.journal.batch.syncs.append(sync.record(done, now_ms))
         stamps, index = state.route.stamps, state.index
+        late = bool(sync.slots) and core.timing.was_late(sync.slots[0], state, sync.key_ms)
         read_before_ms = stamps.positions_as_of_ms[index]
         self.reader.proven_before = read_before_ms, stamps.positions_key_ms[index]
         changes_before = core.journal.last_change
@@ -73,7 +74,7 @@ class Settlement:
             touched = together
         if core.timing.adaptive and stamps.positions_as_of_ms[index] > read_before_ms:
             self._learn(touched, core.journal.found_since(changes_before), read_before_ms, now_ms)
-        self._finish(state, sync, touched, now_ms)
+        self._finish(state, sync, touched, now_ms, late=late)
 
     def _learn(self, touched: Iterable[int], found: set[str], since_ms: int, now_ms: int) -> None:
         fleet = self._core.fleet
@@ -96,12 +97,13 @@ class Settlement:
                 self.reader.ask(state, call, now_ms)
         self._finish(state, sync, {*sync.slots, *sync.urgent_slots}, now_ms)
 
-    def _finish(self, state: AccountState, sync: Sync, touched: Collection[int], now_ms: int) -> None:
+    def _finish(self, state: AccountState, sync: Sync, touched: Collection[int], now_ms: int, *,
+                late: bool = False) -> None:
         core, account_of = self._core, self._core.fleet.account_of
         if state.agenda.stopped:
             return  # nobody on it is served, nor known, until somebody resumes it
         stretched_ms = state.route.stretch.now_ms(now_ms)
-        core.timing.draw_jitter(state, core.rng)
+        core.timing.draw_jitter(state, core.rng, late=late)
         if core.fleet.unread:
             for slot, since_ms in list(core.fleet.unread.items()):
                 if since_ms == _NOT_YET and core.fleet.account_of[slot] is state:

@@ -14,7 +14,7 @@ from math import expm1, sqrt
 from random import Random
 
 from fleetsync.account import AccountState, Route
-from fleetsync.cadence import jittered_ms
+from fleetsync.cadence import draw_shortening
 from fleetsync.config import Settings
 from fleetsync.fleet import Fleet
 from fleetsync.model import Phase, Surface
@@ -26,6 +26,7 @@ _PRIOR_RATE = 1 / (10 * MINUTE_MS)
 _PRIOR_RATE_FLAT = 1 / (360 * MINUTE_MS)  # 36 times rarer: that makes the plan's 5 s : 30 s the starting point
 _RATE_MIN = 1e-15  # nobody's interval is infinite
 _MEMORY_MS = 12 * HOUR_MS  # what was learnt fades with this half-life, so a robot that changes its ways is followed
+_LATE_MS = 500  # who was served so much later than its place in line would have allowed draws a new place
 _PASS_STEPS = 10  # the fleet's sums are renewed in so many steps, so that no step is long
 _FLAT = int(Phase.FLAT)
 _IDLE = {int(Phase.FLAT), int(Phase.UNKNOWN)}
@@ -39,6 +40,8 @@ class Timing:
         self._fleet = fleet
         self.adaptive = settings.mode == "adaptive"
         self._planned_ms = [fleet.intervals.of_phase(phase) for phase in Phase]
+        # Of an interval, so that the floor holds; the jitter is the operator's own.
+        self._spread_most = max(1 - settings.floor_ms / min(self._planned_ms), settings.jitter)
         self.scale: dict[str, float] = {}  # by route: milliseconds of interval for sqrt(cost / rate) = 1
         self.overload: dict[str, float] = {}  # by route: how many times over the ceilings alone would spend the budget
         self._counts = array("d")  # changes found, fading
@@ -108,10 +111,21 @@ class Timing:
             return interval_ms
         return state.route.stretch.weighted_ms(interval_ms, fleet.priority_of.get(slot, 1.0))
 
-    def draw_jitter(self, state: AccountState, rng: Random) -> None:
+    def draw_jitter(self, state: AccountState, rng: Random, *, late: bool) -> None:
         """A new draw for the account's next round: one for all its robots, so that they stay together."""
-        shortened = jittered_ms(1_000_000, self._fleet.settings.jitter, rng)
-        self._fleet.stamps.shortening[state.index] = 1 - shortened / 1_000_000
+        shortened = draw_shortening(self._fleet.settings.jitter, self._spread_most, rng, late=late)
+        self._fleet.stamps.shortening[state.index] = shortened
+
+    def was_late(self, slot: int, state: AccountState, key_ms: int) -> bool:
+        """Whether a robot whose sync had that key should have had an earlier one: it waited elsewhere than in line.
+
+        Keys that lie too far back are pulled up to one instant, and whoever was pulled up with others stays with them.
+        """
+        alone = state.route.one_list and not state.books
+        late_ms = key_ms - (self.wish_ms(slot, state) if alone else self.surfaces_due(slot, state)[0])
+        if late_ms <= _LATE_MS or not self.adaptive:
+            return late_ms > _LATE_MS
+        return late_ms > self.interval_ms(slot, self._fleet.phase[slot], state) // 4  # the law moves its wishes, too
 
     def after_readings(self, slot: int, now_ms: int) -> int:
         """Now, or a millisecond later where a reading that left before now may carry this very instant."""

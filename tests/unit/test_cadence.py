@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleetsync.cadence import Intervals, StretchClock, jittered_ms, speed_max, spread_ms
+from fleetsync.cadence import Intervals, StretchClock, draw_shortening, speed_max, spread_ms
 from fleetsync.config import Settings
 from fleetsync.heap import DueHeap
 from fleetsync.model import Phase, Robot
@@ -27,10 +27,16 @@ def test_a_robots_own_intervals_go_before_the_fleets() -> None:
     assert Intervals.of(Settings(), robot) == Intervals(5_000, 5_000, 7_000)
 
 
-@given(st.integers(1, 10_000_000), st.floats(0, 0.5), st.integers())
-def test_jitter_shortens_by_no_more_than_its_share_and_never_lengthens(interval_ms: int, jitter: float,
-                                                                       seed: int) -> None:
-    assert interval_ms * (1 - jitter) - 1 <= jittered_ms(interval_ms, jitter, Random(seed)) <= interval_ms
+@given(st.floats(0, 0.5), st.floats(0.5, 1), st.booleans(), st.integers())
+def test_an_interval_is_shortened_by_no_more_than_its_share_and_never_lengthened(jitter: float, most: float, late: bool,
+                                                                                 seed: int) -> None:
+    assert 0 <= draw_shortening(jitter, most, Random(seed), late=late) <= (most if late else jitter)
+
+
+def test_who_was_late_draws_a_place_anywhere_in_the_interval() -> None:
+    rng = Random(1)
+    tenths = [int(draw_shortening(0.04, 1.0, rng, late=True) * 10) for _ in range(1_000)]
+    assert all(60 <= tenths.count(tenth) <= 140 for tenth in range(10))
 
 
 @given(st.integers(0, 5_000), st.integers(1, 100_000))

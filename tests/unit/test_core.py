@@ -8,7 +8,7 @@ import pytest
 from tests.unit.builders import order, position
 from tests.unit.core_world import LATENCY_MS, START_MS, World, settled
 
-from fleetsync.model import Phase
+from fleetsync.model import Phase, Surface
 
 ETH = "ETH/USDT:USDT"
 
@@ -25,7 +25,9 @@ def test_a_robot_that_holds_is_read_every_five_seconds_and_a_flat_one_every_thir
     world.robot("flat", "idle")
     world.run(600_000)
     for account, interval_ms in (("main", 5_000), ("idle", 30_000)):
-        gaps = _gaps(world.syncs(account)[2:])
+        reads = [sent.at_ms for sent in world.sent if sent.dispatch.account == account
+                 and any(call.surface is Surface.POSITIONS for call in sent.dispatch.calls)]
+        gaps = _gaps(reads[2:])
         assert all(0.85 * interval_ms <= gap <= interval_ms + 10 for gap in gaps), gaps
     assert world.core.fleet.phase_seen(world.core.fleet.slot("holder")) is Phase.HOLDING
 
