@@ -4,15 +4,19 @@ Run as a program (`python -m bench.bench_freshness`); it prints its figures and 
 """
 
 import argparse
+import asyncio
+import json
 import os
 from collections import defaultdict
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
 from itertools import product
 from random import Random
+from typing import Any
 
 from bench.changing import ChangingExchange, drifting_fleet, least_unseen_ms
-from bench.figures import Figures, write_json
+from bench.figures import RESULTS, Figures, write_json
+from bench.full_quota import fullest_aligned, fullest_sliding, over_sockets, settling
 from bench.lab import PLENTY, START_MS, Lab, QuietExchange, accounts_of, holding, robots_of, unlimited
 
 from fleetsync.config import Settings
@@ -146,7 +150,7 @@ def saturation(figures: Figures, exchange: str, accounts: int) -> None:
         used[name] = max(used.get(name, 0.0), share)
         best[name] = ledger.window_ms * 1_000 / ledger.emission_us / ledger.limit
         windows_ms[name] = ledger.window_ms
-        fullest = (_fullest_aligned if ledger.aligned else _fullest_sliding)(found, ledger.window_ms) / ledger.limit
+        fullest = (fullest_aligned if ledger.aligned else fullest_sliding)(found, ledger.window_ms) / ledger.limit
         worst[name] = max(worst.get(name, 0.0), fullest)
     scarce = max(used, key=lambda name: used[name])
     a_minute = windows_ms[scarce] >= MINUTE_MS
@@ -157,47 +161,50 @@ def saturation(figures: Figures, exchange: str, accounts: int) -> None:
     figures.add("saturation", f"{exchange}: fullest window of any quota, as the exchange counts", max(worst.values()),
                 "of 1", 1.0)
     if exchange == "binanceusdm":
-        fullest = _fullest_sliding(sorted(arrivals["binanceusdm:weight"]), MINUTE_MS) / 2_400
+        fullest = fullest_sliding(sorted(arrivals["binanceusdm:weight"]), MINUTE_MS) / 2_400
         figures.add("saturation", f"{exchange}: fullest sliding minute as well", fullest, "of 1", 1.0)
 
 
-def _fullest_aligned(arrivals: list[tuple[int, int]], window_ms: int) -> int:
-    windows = defaultdict[int, int](int)
-    for at_ms, units in arrivals:
-        windows[at_ms // window_ms] += units
-    return max(windows.values())
-
-
-def _fullest_sliding(arrivals: list[tuple[int, int]], window_ms: int) -> int:
-    start = total = fullest = 0
-    for at_ms, units in arrivals:
-        total += units
-        while arrivals[start][0] <= at_ms - window_ms:
-            total -= arrivals[start][1]
-            start += 1
-        fullest = max(fullest, total)
-    return fullest
+_PARTS = ("plan", "freshness", "saturation", "settling", "sockets")
 
 
 def main() -> None:
-    """Run it."""
-    parser = argparse.ArgumentParser(description="What calls buy, in virtual time.")
+    """Run it, or some of its parts: the figures of the others stay as they were."""
+    parser = argparse.ArgumentParser(description="What calls buy, in virtual time; over sockets where it says so.")
     parser.add_argument("--robots", default="100,1000,10000")
     parser.add_argument("--shares", default="0.25,0.5,1.0")
-    parser.add_argument("--parts", default="plan,saturation,law")
+    parser.add_argument("--parts", default=",".join(_PARTS))
     chosen, figures = parser.parse_args(), Figures()
-    if "plan" in chosen.parts:
+    parts = chosen.parts.split(",")
+    if "plan" in parts:
         for accounts, orders in product((1, 10, 100), (False, True)):
             plan_fleet(figures, accounts, orders=orders)
-    if "saturation" in chosen.parts:
+    if "saturation" in parts:
         for exchange, accounts in (("binanceusdm", 100), ("okx", 10), ("bybit", 100), ("bitget", 100), ("gate", 10)):
             saturation(figures, exchange, accounts)
+    if "settling" in parts:
+        for neighbour in (False, True):
+            settling(figures, neighbour=neighbour)
+    if "sockets" in parts:
+        asyncio.run(over_sockets(figures))
     print("\n".join(figures.lines()), flush=True)
-    if "law" in chosen.parts:
+    if "freshness" in parts:
         law(figures, [int(count) for count in chosen.robots.split(",")],
             [float(share) for share in chosen.shares.split(",")])
-    rows = [asdict(row) | {"met": row.met} for bench in figures.rows.values() for row in bench]
-    write_json("freshness.json", {"figures": rows})
+    write_json("freshness.json", {"figures": _with_earlier(figures)})
+
+
+def _with_earlier(figures: Figures) -> list[dict[str, Any]]:
+    """What was measured now, and beside it the parts that were not."""
+    path = RESULTS / "freshness.json"
+    earlier = json.loads(path.read_text(encoding="utf-8"))["figures"] if path.exists() else []
+    found: list[dict[str, Any]] = []
+    for part in _PARTS:
+        if part in figures.rows:
+            found += [asdict(row) | {"met": row.met, "part": part} for row in figures.rows[part]]
+        else:
+            found += [row for row in earlier if row.get("part") == part]
+    return found
 
 
 if __name__ == "__main__":

@@ -69,7 +69,8 @@ class ChangingExchange:
         while self._next_ms[number] <= now_ms:
             row = self._rows[number]
             changed_ms = int(self._next_ms[number])
-            self._rows[number] = replace(row, size="2" if row.size == "1" else "1", updated_at_ms=changed_ms)
+            # Never back to a size it had: what came and went between two readings could be found by nobody.
+            self._rows[number] = replace(row, size=str(int(row.size) + 1), updated_at_ms=changed_ms)
             self._next_ms[number] += self._chance.expovariate(self._rates[number])
         answers = []
         for call in job.calls:
