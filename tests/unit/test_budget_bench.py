@@ -2,12 +2,14 @@
 
 import multiprocessing
 import threading
+from io import StringIO
 from pathlib import Path
 from random import Random
 
 import orjson
 import pytest
 from click.testing import CliRunner
+from rich.console import Console
 
 from fleetsync.config import Settings
 from fleetsync.errors import ConfigError
@@ -16,6 +18,7 @@ from fleetsync_adapters.budget_bench.fleets import BenchFleet, fleet_made
 from fleetsync_adapters.budget_bench.optimum import optimum_unseen_ms, silent_share
 from fleetsync_adapters.budget_bench.recording import read_recording, with_recording
 from fleetsync_adapters.budget_bench.spans import Ages, percentile_ms
+from fleetsync_adapters.budget_bench.table import show_rows
 from fleetsync_adapters.budget_bench.trial import Trial, attempt, attempt_all
 from fleetsync_adapters.cli.commands import fleetsync
 from fleetsync_adapters.cli.entry import run_command
@@ -162,6 +165,17 @@ def test_the_command_prints_the_rows_and_writes_a_page_that_needs_nothing_else(t
     assert "http://" not in page.replace("http://www.w3.org", "")
     assert "https://" not in page
     assert page.count("<figcaption>") == page.count("<figure>") == 9
+
+
+def test_a_table_has_as_many_columns_as_the_screen_holds_and_no_line_for_what_nobody_was() -> None:
+    row = attempt(Trial(small(), 1_200, "fixed", 1)).row
+    shown = Console(file=StringIO(), width=60)
+    show_rows([row, row | {"budget_per_minute": 600}, row | {"budget_per_minute": 300}], shown)
+    assert isinstance(shown.file, StringIO)
+    lines = shown.file.getvalue().splitlines()
+    assert [line.split()[3:] for line in lines if line.startswith("calls a minute")] == [["1200", "600"], ["300"]]
+    assert not any("working" in line for line in lines)
+    assert max(map(len, lines)) <= 60
 
 
 def test_a_fleet_file_is_simulated_without_its_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from fleetsync_adapters.budget_bench.fleets import BenchFleet
 from fleetsync_adapters.budget_bench.plots import Axis, Line, heat_scale, line_plot, round_up, strip
-from fleetsync_adapters.budget_bench.table import percent, seconds
+from fleetsync_adapters.budget_bench.table import seconds, shared_facts
 from fleetsync_adapters.budget_bench.trial import Outcome
 
 _AGED = {"holding": 0, "working": 1, "flat": 2}  # phase -> colour
@@ -43,32 +43,13 @@ def write_page(path: Path, fleet: BenchFleet, outcomes: Sequence[Outcome]) -> No
 
 
 def _table(outcomes: Sequence[Outcome]) -> str:
-    columns = [dict(_facts(outcome)) for outcome in outcomes]
     head = "".join(f"<th>{outcome.row['budget_per_minute']}<br>{escape(outcome.row['policy'])}</th>"
                    for outcome in outcomes)
     body = "".join(
-        f"<tr><th>{escape(name)}</th>" + "".join(f"<td>{escape(column[name])}</td>" for column in columns) + "</tr>"
-        for name in columns[0] if any(column[name] != "-" for column in columns))
+        f"<tr><th>{escape(name)}</th>" + "".join(f"<td>{escape(figure)}</td>" for figure in figures) + "</tr>"
+        for name, figures in shared_facts([outcome.row for outcome in outcomes]))
     return (f'<div class="scroll"><table><thead><tr><th>calls a minute<br>policy</th>{head}</tr></thead>'
             f"<tbody>{body}</tbody></table></div>")
-
-
-def _facts(outcome: Outcome) -> Iterator[tuple[str, str]]:
-    row = outcome.row
-    yield "calls used a minute", f"{row['calls_per_minute']:.0f}"
-    yield "calls in the worst 60 s", f"{row['worst_minute_calls']}"
-    yield "weight a minute", f"{row['weight_per_minute']:.0f}"
-    for phase in _AGED:
-        for figure in ("p50", "p95", "p99", "max"):
-            yield f"age {phase}, {figure}", seconds(row["age_ms"][phase][figure])
-    for name in ("announced", "unannounced"):
-        for figure in ("mean", "p95"):
-            yield f"{name} change unseen, {figure}", seconds(row["unseen_ms"][name][figure])
-    yield "least mean possible by polling", seconds(row["optimum_unseen_ms"])
-    yield "time beyond the ceiling", percent(row["beyond_ceiling"])
-    yield "event to commit, p50", seconds(row["event_ms"]["p50"])
-    yield "event to commit, p99", seconds(row["event_ms"]["p99"])
-    yield "requests refused", f"{row['refusals']}"
 
 
 # -- plots

@@ -1,12 +1,12 @@
-"""The rows of a bench on the terminal."""
+"""The rows of a bench for people: a column for each budget and policy, a line for each figure."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
-_AGED = ("holding", "working", "flat")
+AGED = ("holding", "working", "flat")
+_LABEL_WIDTH, _COLUMN_WIDTH = 33, 10
 
 
 def seconds(span_ms: int | None) -> str:
@@ -23,45 +23,45 @@ def percent(share: float) -> str:
     return "0" if not share else f"{share:.1%}" if share >= 0.0005 else "<0.1%"
 
 
-def cells(row: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """(heading, text) of one row, worst ages only for phases that somebody was in."""
-    ages, unseen = row["age_ms"], row["unseen_ms"]
-    shown = [
-        ("budget /min", f"{row['budget_per_minute']}"),
-        ("policy", row["policy"]),
-        ("calls /min", f"{row['calls_per_minute']:.0f}"),
-        ("worst 60 s", f"{row['worst_minute_calls']}"),
-        ("weight /min", f"{row['weight_per_minute']:.0f}"),
-    ]
-    for phase in _AGED:
-        spread = " / ".join(seconds(ages[phase][name]).removesuffix(" s") for name in ("p50", "p95", "p99", "max"))
-        shown.append((f"{phase} age, s\np50/p95/p99/max", spread if ages[phase]["p50"] is not None else "-"))
-    told, silent = unseen["announced"], unseen["unannounced"]
-    optimum = row["optimum_unseen_ms"]
-    return [
-        *shown,
-        ("told: unseen\nmean / p95", f"{seconds(told['mean'])} / {seconds(told['p95'])}"),
-        ("untold: unseen\nmean / p95", f"{seconds(silent['mean'])} / {seconds(silent['p95'])}"),
-        ("least mean\npossible", seconds(optimum)),
-        ("beyond\nceiling", percent(row["beyond_ceiling"])),
-        ("event to commit\np50 / p99", f"{seconds(row['event_ms']['p50'])} / {seconds(row['event_ms']['p99'])}"),
-        ("refused", f"{row['refusals']}"),
-    ]
+def facts(row: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """(what, figure) of one row."""
+    yield "calls used a minute", f"{row['calls_per_minute']:.0f}"
+    yield "calls in the worst 60 s", f"{row['worst_minute_calls']}"
+    yield "weight a minute", f"{row['weight_per_minute']:.0f}"
+    for phase in AGED:
+        for figure in ("p50", "p95", "p99", "max"):
+            yield f"age {phase}, {figure}", seconds(row["age_ms"][phase][figure])
+    for name in ("announced", "unannounced"):
+        for figure in ("mean", "p95"):
+            yield f"{name} change unseen, {figure}", seconds(row["unseen_ms"][name][figure])
+    yield "least mean possible by polling", seconds(row["optimum_unseen_ms"])
+    yield "time beyond the ceiling", percent(row["beyond_ceiling"])
+    yield "event to commit, p50", seconds(row["event_ms"]["p50"])
+    yield "event to commit, p99", seconds(row["event_ms"]["p99"])
+    yield "requests refused", f"{row['refusals']}"
+
+
+def shared_facts(rows: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, list[str]]]:
+    """(what, its figure in each row), without what no row has."""
+    columns = [dict(facts(row)) for row in rows]
+    for name in columns[0]:
+        figures = [column[name] for column in columns]
+        if any(figure != "-" for figure in figures):
+            yield name, figures
 
 
 def show_rows(rows: Sequence[Mapping[str, Any]], console: Console) -> None:
-    """A table on a wide terminal; elsewhere a block of lines for each row."""
-    if console.is_terminal and console.width >= 150:
-        table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-        for heading, _ in cells(rows[0]):
-            table.add_column(heading, justify="left" if heading == "policy" else "right")
-        for row in rows:
-            table.add_row(*[text for _, text in cells(row)])
-        console.print(table)
-        return
-    for row in rows:
-        named = cells(row)
-        console.out(f"budget {row['budget_per_minute']} calls a minute, {row['policy']}", highlight=False)
-        for heading, text in named[2:]:
-            if text != "-":
-                console.out(f"  {heading.replace(chr(10), ', '):32} {text}", highlight=False)
+    """As many columns beside each other as the width holds, the others below."""
+    beside = max((console.width - _LABEL_WIDTH) // _COLUMN_WIDTH, 1)
+    for first in range(0, len(rows), beside):
+        some = rows[first:first + beside]
+        if first:
+            console.out("")
+        console.out(_line("calls a minute", [str(row["budget_per_minute"]) for row in some]), highlight=False)
+        console.out(_line("policy", [row["policy"] for row in some]), highlight=False)
+        for name, figures in shared_facts(some):
+            console.out(_line(name, figures), highlight=False)
+
+
+def _line(name: str, figures: Sequence[str]) -> str:
+    return f"{name:{_LABEL_WIDTH}}" + "".join(f"{figure:>{_COLUMN_WIDTH}}" for figure in figures)
