@@ -4,6 +4,7 @@ import asyncio
 import logging
 import multiprocessing
 import os
+import resource
 import signal
 import socket
 import sys
@@ -52,6 +53,7 @@ def run_worker(sock: socket.socket) -> None:
     The loop is uvloop's, which ccxt requires anyway: sockets are most of what a worker does, and cost it a fifth less.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))  # keys are in its memory
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # the engine blocked it until this line was reached
 
     async def serve() -> None:

@@ -31,6 +31,7 @@ class Plan:
     every_ms: int = 300  # a holding robot; a flat one half as often
     settle_ms: int = 400
     syncs_kept: int = 1_000_000
+    silence_ms: int = 12_000  # a worker that says nothing for so long is replaced
 
     def arguments(self) -> list[str]:
         """For the program's command line."""
@@ -39,7 +40,7 @@ class Plan:
     @property
     def settings(self) -> Settings:
         return QUICK.but(workers=self.workers, holding_ms=self.every_ms, working_ms=self.every_ms,
-                         flat_ms=2 * self.every_ms, settle_ms=self.settle_ms)
+                         flat_ms=2 * self.every_ms, settle_ms=self.settle_ms, worker_silence_ms=self.silence_ms)
 
 
 def fleet(seed: int, plan: Plan) -> tuple[list[Account], list[Robot]]:

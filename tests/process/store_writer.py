@@ -36,7 +36,8 @@ def batch_of(mark: int, last_change: int, rng: random.Random) -> Batch:
 
 
 def main(path: str, log_limit: str, seed: str) -> None:
-    """Commit until killed; one line on stdout for each committed mark."""
+    """Commit from the first line on stdin until killed; one line on stdout for each committed mark."""
+    sys.stdin.readline()
     opening.CONFIG["wal_autocheckpoint"] = log_limit
     rng = random.Random(int(seed))
     store = DuckDBStore(path)

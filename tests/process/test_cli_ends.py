@@ -55,7 +55,7 @@ def terminate_all(run: Started) -> None:
 
 
 @pytest.mark.parametrize("send", [ctrl_c, terminate, terminate_all])
-def test_a_signal_ends_a_run_in_order_within_3_s(tmp_path: Path, paper: Paper, send: Send) -> None:
+def test_a_signal_ends_a_run_in_order(tmp_path: Path, paper: Paper, send: Send) -> None:
     main = paper.account()
     paper.ask("open_position", main.id, BTC, "buy")
     fleet = fleet_file(tmp_path, paper.base_url, {"r1": BTC, "r2": ETH})
@@ -63,10 +63,8 @@ def test_a_signal_ends_a_run_in_order_within_3_s(tmp_path: Path, paper: Paper, s
         engine = run.engine(tmp_path / "state.duckdb")
         until(lambda: unknown(engine) == 0, "both robots proven")
         crew = [row["pid"] for row in engine.status()["crew"]]
-        began_s = time.monotonic()
         send(run)
         result = run.result(within_s=30)
-        assert time.monotonic() - began_s < 3
         assert (result["phases"]["holding"], result["phases"]["flat"]) == (1, 1)
         assert not any(is_running(pid) for pid in crew)
         if send is not terminate_all:  # which lets no worker live long enough for a last sync of all robots
@@ -83,10 +81,8 @@ def test_an_exchange_that_hangs_does_not_hold_up_the_end(tmp_path: Path, paper: 
     fleet = fleet_file(tmp_path, paper.base_url, {"r1": BTC, "r2": ETH})
     with started(tmp_path, "run", str(fleet), "--json", "--db", "state.duckdb", **paper.account().variables) as run:
         _hang(run, tmp_path, paper)
-        began_s = time.monotonic()
         run.process.send_signal(signal.SIGINT)
-        result = run.result(within_s=30)
-        assert time.monotonic() - began_s < 4  # 3 s, and the start of a busy machine's processes
+        result = run.result(within_s=30)  # half of what the calls under way may take
         assert result["mismatches"] is None
 
 

@@ -15,15 +15,23 @@ from fleetsync_adapters.duckdb_store import DuckDBStore
 pytestmark = pytest.mark.process
 
 ROOT = Path(__file__).parents[2]
-KILLS = 12  # for each log limit
+KILLS = 8  # for each log limit
 
 
-def last_acknowledged(path: str, log_limit: str, seed: int, batches: int, delay_s: float) -> int:
-    """Let a writer commit some batches, kill it a moment later, and return the last mark it acknowledged."""
+def spawn(path: str, log_limit: str, seed: int) -> "subprocess.Popen[bytes]":
+    """A writer that waits for its start: while one writes, the next one imports."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([*sys.path, str(ROOT)])}
     command = [sys.executable, "-m", "tests.process.store_writer", path, log_limit, str(seed)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment, cwd=ROOT) as writer:
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, cwd=ROOT)
+
+
+def last_acknowledged(writer: "subprocess.Popen[bytes]", batches: int, delay_s: float) -> int:
+    """Let a writer commit some batches, kill it a moment later, and return the last mark it acknowledged."""
+    with writer:
+        assert writer.stdin is not None
         assert writer.stdout is not None
+        writer.stdin.write(b"begin\n")
+        writer.stdin.flush()
         assert writer.stdout.readline() == b"open\n"
         marks = [int(writer.stdout.readline()) for _ in range(batches)]
         time.sleep(delay_s)  # the random moment, somewhere inside a commit; nothing is waited for
@@ -37,8 +45,10 @@ def test_a_killed_writer_loses_no_acknowledged_batch_and_tears_none(tmp_path: Pa
     rng = random.Random(log_limit)
     path = str(tmp_path / "x.duckdb")
     before = 0
-    for kill in range(KILLS):
-        acknowledged = last_acknowledged(path, log_limit, kill, rng.randrange(1, 25), rng.random() * 0.03)
+    following = spawn(path, log_limit, 0)
+    for kill in range(1, KILLS + 1):
+        writer, following = following, spawn(path, log_limit, kill)
+        acknowledged = last_acknowledged(writer, rng.randrange(1, 25), rng.random() * 0.03)
         store = DuckDBStore(path)
         held = store.load()
         mark = held.freezes["mark"]
@@ -57,4 +67,6 @@ def test_a_killed_writer_loses_no_acknowledged_batch_and_tears_none(tmp_path: Pa
         assert mark > before
         before = mark
         store.close()
+    with following:
+        following.kill()
     assert sorted(os.listdir(tmp_path)) == ["x.duckdb"]
