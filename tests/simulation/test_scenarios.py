@@ -101,7 +101,7 @@ def test_an_order_ends_in_our_books_whatever_the_exchanges_clock_says(skew_ms: i
     """An order that the exchange dates after our reading was never doubted, and stayed open for ever."""
     def script(world: World) -> None:
         def jump() -> None:
-            world.skew_ms += skew_ms
+            world.skew(skew_ms)
 
         later(world, 30, jump)
 

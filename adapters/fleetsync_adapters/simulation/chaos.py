@@ -11,13 +11,15 @@ from fleetsync.messages import Call
 from fleetsync.model import Surface
 from fleetsync.units import MINUTE_MS, SECOND_MS
 from fleetsync_adapters.paper.faults import Fault, FaultOrder, FaultRates, Misdeed
-from fleetsync_adapters.simulation.faults import LIE_REST_MS, LIES, MAINTENANCE_MAX_MS
+from fleetsync_adapters.simulation.faults import LATER, LIE_REST_MS, LIES, MAINTENANCE_MAX_MS
 from fleetsync_adapters.simulation.unrest import Unrest
 
 if TYPE_CHECKING:
     from fleetsync_adapters.simulation.world import World
 
 _STEPS_MAX = 300  # a kill waits for at most so many steps of the engine
+_CLOCK_STEPS_MS = (-3_600_000, -30_000, -2_000, -1, 1, 2_000, 30_000, 3_600_000)
+_SPOILT_ONE_IN = 3
 _JUMPS_MS = (-8_000, -2_000, -900, -300, 300, 900, 2_000, 8_000, 60_000)  # back, the exchange's clock stands still
 
 
@@ -29,7 +31,7 @@ class Chaos:
         self._world = world
         self._plan = world.setup.faults
         self._rng = world.rng("misdeeds")
-        self._lied_at_ms: dict[str, int] = {}
+        self.lied_at_ms: dict[str, int] = {}
         self._counts: dict[str, int] = {}
         self._unrest = Unrest(world)
         self.ended = False
@@ -37,6 +39,7 @@ class Chaos:
         self.foreign_until_ms = 0
         self.clock_moved_at_ms = -MINUTE_MS * 60
         self.spoil_message = ""  # what happens to the next report of a worker
+        self.spoilt_until_ms = 0  # until when it happens to one in three
         if Misdeed.REPEATED in self._plan.misdeeds:  # the venue has to remember what was asked when
             world.venue.faults.rates = FaultRates(shares={Misdeed.REPEATED: 0.0})
         for kind, per_minute in self._plan.strikes.items():
@@ -46,8 +49,10 @@ class Chaos:
         """From now on nothing goes wrong any more; what went wrong is mended."""
         world = self._world
         self.ended = True
-        self.down_until_ms = self.dark_until_ms = self.foreign_until_ms = 0
+        self.down_until_ms = self.dark_until_ms = self.foreign_until_ms = self.spoilt_until_ms = 0
         self.spoil_message = ""
+        if world.life is not None:
+            world.life.dies_committing = ""
         world.commit_slow_ms = 0
         world.venue.faults.clear()
         self._unrest.resume_all()
@@ -63,9 +68,18 @@ class Chaos:
         self._plan_next(kind, rng, per_minute)
         if f"{kind}:{number}" in self._plan.skip:
             return
-        own = Random(f"{self._world.setup.seed} {kind} {number}")
-        carry_out: Callable[[Random], str] = getattr(self, f"_{kind}", None) or getattr(self._unrest, kind)
+        own, life = Random(f"{self._world.setup.seed} {kind} {number}"), self._world.life
+        carry_out: Callable[[Random], str | None] | None = getattr(self, f"_{kind}", None)
+        if carry_out is None:
+            if life is not None and self._world.now_ms < life.paused_until_ms:
+                return  # a loop that stands still takes nothing in
+            carry_out = getattr(self._unrest, kind)
+        assert carry_out is not None
         detail = carry_out(own)
+        if detail is None:
+            return
+        if kind not in LATER:
+            self._world.effects[kind] += 1
         for hook in self._world.hooks.struck:
             hook(self._world.now_ms, f"{kind}:{number}", detail)
 
@@ -77,17 +91,19 @@ class Chaos:
         if self.ended:
             return
         if now_ms < self.down_until_ms:
+            world.effects["maintenance"] += 1
             self._order(Fault(Misdeed.MAINTENANCE))
             return
         for kind, share in self._plan.misdeeds.items():
             if self._rng.random() >= share:
                 continue
             if kind in LIES:
-                if now_ms < self._lied_at_ms.get(account, -LIE_REST_MS) + LIE_REST_MS:
+                if now_ms < self.lied_at_ms.get(account, -LIE_REST_MS) + LIE_REST_MS:
                     continue
-                self._lied_at_ms[account] = now_ms
+                self.lied_at_ms[account] = now_ms
             span_ms = self._rng.randint(200, 4_000) if self._rng.random() < 0.9 else self._rng.randint(4_000, 30_000)
             self._order(Fault(kind, span_ms, self._rng.randint(0, 3)))
+            world.effects[kind.value] += 1
             for hook in world.hooks.struck:
                 hook(now_ms, kind.value, f"{account} {call.surface} {call.symbol} {span_ms} ms")
             return
@@ -101,38 +117,66 @@ class Chaos:
         if not any(one.fault.kind is fault.kind for one in faults.orders):  # they do not pile up while nobody asks
             faults.order([FaultOrder(fault, count=count)])
 
-    # -- the machine: each returns what people should read about it
+    def spoil(self) -> str:
+        """What happens to a worker's report that is about to arrive: "" (nothing), lost, doubled or late."""
+        how, self.spoil_message = self.spoil_message, ""
+        if how:
+            self._world.effects[f"message_{how}"] += 1
+        elif self._world.now_ms < self.spoilt_until_ms and self._rng.randrange(_SPOILT_ONE_IN) == 0:
+            how = self._rng.choice(("lost", "doubled", "late"))
+            self._world.effects["messages_spoilt"] += 1
+        return how
 
-    def _worker_crash(self, rng: Random) -> str:
+    # -- the machine: each returns what people should read about it, None where nothing came of it
+
+    def _worker_crash(self, rng: Random) -> str | None:
         life = self._world.life
         worker = rng.randrange(max(self._world.setup.settings.workers, 1))
-        return f"worker {worker}" if life is not None and life.crew.kill(worker, "crashed") else "nobody there"
+        return f"worker {worker}" if life is not None and life.crew.kill(worker, "crashed") else None
 
-    def _worker_hang(self, rng: Random) -> str:
+    def _worker_hang(self, rng: Random) -> str | None:
         life = self._world.life
         worker, span_ms = rng.randrange(max(self._world.setup.settings.workers, 1)), rng.randint(200, 30_000)
         hangs = life is not None and life.crew.hang(worker, span_ms)
-        return f"worker {worker} for {span_ms} ms" if hangs else "nobody there"
+        return f"worker {worker} for {span_ms} ms" if hangs else None
 
-    def _slow_start(self, rng: Random) -> str:
-        if self._world.life is not None:
-            self._world.life.crew.slow_start_ms = rng.randint(5_000, 40_000)
+    def _slow_start(self, rng: Random) -> str | None:
+        if self._world.life is None:
+            return None
+        self._world.life.crew.slow_start_ms = rng.randint(5_000, 40_000)
         return ""
 
-    def _engine_kill(self, rng: Random) -> str:
-        if self._world.life is not None:
-            self._world.life.fuse = rng.randrange(_STEPS_MAX)
+    def _engine_kill(self, rng: Random) -> str | None:
+        if self._world.life is None:
+            return None
+        self._world.life.fuse = rng.randrange(_STEPS_MAX)
         return ""
 
-    def _engine_pause(self, rng: Random) -> str:
+    def _engine_kill_committing(self, rng: Random) -> str | None:
+        if self._world.life is None:
+            return None
+        self._world.life.dies_committing = rng.choice(("before", "after"))
+        return f"{self._world.life.dies_committing} it is applied"
+
+    def _clock_step(self, rng: Random) -> str | None:
+        world = self._world
+        if world.life is None or world.clock_step_ms:
+            return None
+        world.clock_step_ms = rng.choice(_CLOCK_STEPS_MS)
+        self.clock_moved_at_ms = world.now_ms
+        world.life.fuse = 0
+        return f"by {world.clock_step_ms} ms"
+
+    def _engine_pause(self, rng: Random) -> str | None:
         span_ms, life = rng.randint(100, 20_000), self._world.life
-        if life is not None:
-            life.paused_until_ms = self._world.now_ms + span_ms
-            life.wake_at_ms = max(life.wake_at_ms, life.paused_until_ms)
+        if life is None:
+            return None
+        life.paused_until_ms = self._world.now_ms + span_ms
+        life.wake_at_ms = max(life.wake_at_ms, life.paused_until_ms)
         return f"for {span_ms} ms"
 
     def _commit_fail(self, rng: Random) -> str:
-        commits = rng.randint(1, 3)
+        commits = rng.choice((1, 2, 3, 30))
         self._world.store.fail_next(commits)
         return f"{commits} times"
 
@@ -160,10 +204,15 @@ class Chaos:
         self.spoil_message = "late"
         return ""
 
+    def _messages_spoilt(self, rng: Random) -> str:
+        span_ms = rng.randint(1_000, 20_000)
+        self.spoilt_until_ms = self._world.now_ms + span_ms
+        return f"for {span_ms} ms"
+
     # -- the exchange and the way to it
 
     def _maintenance(self, rng: Random) -> str:
-        left_ms = max(self._world.setup.end_at_ms - self._world.now_ms, SECOND_MS)
+        left_ms = max(self._world.end_at_ms - self._world.now_ms, SECOND_MS)
         span_ms = rng.randint(5_000, 40_000) if rng.random() < 0.8 else min(MAINTENANCE_MAX_MS, left_ms)
         self.down_until_ms = self._world.now_ms + span_ms
         return f"for {span_ms} ms"
@@ -185,18 +234,17 @@ class Chaos:
 
     def _clock_jump(self, rng: Random) -> str:
         by_ms = rng.choice(_JUMPS_MS)
-        self._world.exchange_ms()
-        self._world.skew_ms += by_ms
+        self._world.skew(by_ms)
         self.clock_moved_at_ms = self._world.now_ms
         return f"by {by_ms} ms"
 
     def _second_consumer(self, rng: Random) -> str:
         world = self._world
-        egress = rng.choice(sorted({account.egress for account in world.accounts.values()}))
+        ip = rng.choice(sorted({world.address(one.exchange, one.egress) for one in world.accounts.values()}))
         share, span_ms = rng.uniform(0.1, 0.5), rng.randint(20_000, 120_000)
         self.foreign_until_ms = max(self.foreign_until_ms, world.now_ms + span_ms)
         per_second = max(int(world.setup.limits.weight_per_minute * share / 60), 1)
-        self._eat((egress or "direct", per_second, world.now_ms + span_ms))
+        self._eat((ip, per_second, world.now_ms + span_ms))
         return f"{per_second} a second for {span_ms} ms"
 
     def _eat(self, meal: tuple[str, int, int]) -> None:

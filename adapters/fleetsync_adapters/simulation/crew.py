@@ -28,6 +28,7 @@ from fleetsync.messages import (
 from fleetsync.model import Account, Fault, Surface
 from fleetsync.units import SECOND_MS
 from fleetsync_adapters.paper.direct import PaperDirect, asyncio_sleep_ms
+from fleetsync_adapters.simulation.setup import route_name
 
 if TYPE_CHECKING:
     from fleetsync_adapters.simulation.world import World
@@ -40,10 +41,10 @@ _LATE_MAX_MS = 40_000  # a report that a fault holds back
 class _Job:
     """A dispatch in a worker: its answers come in one by one."""
 
-    __slots__ = ("account", "answers", "done_at_ms", "egress", "full", "left", "requests", "sync_id")
+    __slots__ = ("account", "answers", "done_at_ms", "full", "left", "requests", "route", "sync_id")
 
-    def __init__(self, sync_id: int, account: str, egress: str, calls: int, *, full: bool) -> None:
-        self.sync_id, self.account, self.egress, self.full = sync_id, account, egress, full
+    def __init__(self, sync_id: int, account: str, route: str, calls: int, *, full: bool) -> None:
+        self.sync_id, self.account, self.route, self.full = sync_id, account, route, full
         self.answers: list[Answer | None] = [None] * calls
         self.requests: list[Request] = []
         self.left = calls
@@ -84,7 +85,7 @@ class SimWorker:
             self._open(message)
         elif isinstance(message, AddAccount):
             self._accounts[message.account.id] = message
-            exchange = self._exchanges.get(message.account.egress)
+            exchange = self._exchanges.get(_route(message.account))
             if exchange is not None:
                 self._introduce(exchange, message)
         elif isinstance(message, RemoveAccount):
@@ -92,7 +93,7 @@ class SimWorker:
 
     def introduce_again(self, account: Account) -> None:
         """Look an account's key up again."""
-        exchange = self._exchanges.get(account.egress)
+        exchange = self._exchanges.get(_route(account))
         if exchange is not None and account.id in self._accounts:
             exchange.add_account(account)
 
@@ -110,13 +111,13 @@ class SimWorker:
 
     def _serve(self, job: Dispatch) -> None:
         known = self._accounts.get(job.account)
-        exchange = self._exchanges.get(known.account.egress) if known is not None else None
+        exchange = self._exchanges.get(_route(known.account)) if known is not None else None
         if known is None or exchange is None:
             why = "this worker does not serve the account" if known is None else "the exchange is not open"
             answers = tuple(Answer(call, self._world.now_ms, fault=Fault.REFUSED, detail=why) for call in job.calls)
             self._report(SyncDone(job.sync_id, answers, ()), self._world.now_ms)
             return
-        begun = _Job(job.sync_id, job.account, known.account.egress, len(job.calls), full=job.full)
+        begun = _Job(job.sync_id, job.account, _route(known.account), len(job.calls), full=job.full)
         for place, call in enumerate(job.calls):
             send_at_ms = self._turn(job.account, job.send_by_ms)
             if send_at_ms > job.send_by_ms or self._world.now_ms > job.send_by_ms:
@@ -141,7 +142,7 @@ class SimWorker:
         if self.hung_from_ms <= send_at_ms < self.hung_until_ms:
             self._expire(job, place, call, self.hung_until_ms)
             return
-        latency_ms, answer, requests = world.net.ask(exchange, job.sync_id, job.egress, job.account, call,
+        latency_ms, answer, requests = world.net.ask(exchange, job.sync_id, job.route, job.account, call,
                                                          send_at_ms, full=job.full)
         back_at_ms = now_ms + latency_ms + world.draw(self._rng, world.setup.lags.down_ms)
         limit_ms = world.setup.settings.call_timeout_ms * call.pages
@@ -168,29 +169,30 @@ class SimWorker:
     # -- exchanges
 
     def _open(self, job: OpenExchange) -> None:
-        world, call = self._world, Call(Surface.MARKETS)
+        world, call, route = self._world, Call(Surface.MARKETS), route_name(job.exchange, job.egress)
         at_ms = world.now_ms
-        if job.egress in self._exchanges:
+        if route in self._exchanges:
             self._report(SyncDone(job.sync_id, (Answer(call, at_ms, complete=True),), ()), at_ms)
             return
         if at_ms > job.send_by_ms:
             self._report(SyncDone(job.sync_id, (Answer(call, at_ms, fault=Fault.EXPIRED),), ()), at_ms)
             return
-        exchange = PaperDirect(world.venue, now_ms=world.exchange_ms, sleep_ms=asyncio_sleep_ms,
-                               ip=job.egress or "direct", call_timeout_ms=world.setup.settings.call_timeout_ms)
-        latency_ms, answer, requests = world.net.load(exchange, job.sync_id, job.egress, at_ms)
+        ip, limit_ms = world.address(job.exchange, job.egress), world.setup.settings.call_timeout_ms
+        exchange = PaperDirect(world.venue, now_ms=world.exchange_ms, sleep_ms=asyncio_sleep_ms, ip=ip,
+                               call_timeout_ms=limit_ms)
+        latency_ms, answer, requests = world.net.load(exchange, job.sync_id, route, at_ms)
         back_at_ms = at_ms + latency_ms + world.draw(self._rng, world.setup.lags.down_ms)
         done = SyncDone(job.sync_id, (answer,), requests)
-        world.at(back_at_ms, self._opened, (exchange, job.egress, done))
+        world.at(back_at_ms, self._opened, (exchange, route, done))
 
     def _opened(self, opened: tuple[PaperDirect, str, SyncDone]) -> None:
-        exchange, egress, done = opened
+        exchange, route, done = opened
         if self._world.now_ms >= self.died_at_ms:
             return
         if done.answers[0].fault is None:
-            self._exchanges[egress] = exchange
+            self._exchanges[route] = exchange
             for known in self._accounts.values():
-                if known.account.egress == egress:
+                if _route(known.account) == route:
                     self._introduce(exchange, known)
         self._report(done, self._world.now_ms)
 
@@ -214,6 +216,10 @@ class SimWorker:
             self._world.at(self.hung_until_ms, self._hand_over, message)
         else:
             self._deliver(self, message)
+
+
+def _route(account: Account) -> str:
+    return route_name(account.exchange, account.egress)
 
 
 class SimCrew:
@@ -284,6 +290,7 @@ class SimCrew:
         process = SimWorker(self._world, index, self._world.next_pid(), self._deliver)
         self.workers[index] = process
         start_ms = self._world.draw(self._rng, self._world.setup.lags.start_ms) + self.slow_start_ms
+        self._world.effects["slow_start"] += self.slow_start_ms > 0
         self.slow_start_ms = 0
         self._world.after(start_ms, self._came_up, process)
 
@@ -302,8 +309,8 @@ class SimCrew:
         chaos = self._world.chaos
         if self.ended:
             return
-        if chaos is not None and chaos.spoil_message and isinstance(message, SyncDone):
-            how, chaos.spoil_message = chaos.spoil_message, ""
+        how = chaos.spoil() if chaos is not None and isinstance(message, SyncDone) else ""
+        if how:
             if how == "lost":
                 return
             self._world.after(self._rng.randint(1, _LATE_MAX_MS), self._deliver_late, (process, message))

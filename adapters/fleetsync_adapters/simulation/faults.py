@@ -16,12 +16,15 @@ STRIKES = {
     "slow_start": "the next worker to start takes up to 40 s longer",
     "engine_kill": "the engine is killed between any two of its steps, and starts again on what was committed",
     "engine_pause": "the engine's loop stands still for up to 20 s",
-    "commit_fail": "the next commits fail before they are applied",
+    "engine_kill_committing": "the engine is killed at its next commit, just before or just after it is applied",
+    "clock_step": "the engine is killed, and the machine's clock is set back or forth before the next one starts",
+    "commit_fail": "the next commits fail before they are applied, for half a minute at worst",
     "commit_torn": "the next commit is applied and still reported as failed",
     "commit_slow": "for up to 30 s each commit takes up to 5 s",
     "message_lost": "a worker's report never arrives",
     "message_doubled": "a worker's report arrives twice",
     "message_late": "a worker's report arrives up to 40 s late, after later ones",
+    "messages_spoilt": "for up to 20 s one report in three is lost, doubled or late",
     "maintenance": "the exchange answers 503 for up to 30 minutes",
     "dns_outage": "for up to a minute no request finds its way",
     "throttle": "the next requests are answered 429 although the weight would do",
@@ -44,6 +47,10 @@ LIES = frozenset({Misdeed.EMPTY_LIST, Misdeed.OLDER_STATE, Misdeed.REPEATED, Mis
 to at most once in `LIE_REST_MS`."""
 LIE_REST_MS = 120_000
 MAINTENANCE_MAX_MS = 30 * 60_000
+LATER = frozenset({"slow_start", "engine_kill", "engine_kill_committing", "clock_step", "commit_fail", "commit_torn",
+                   "message_lost", "message_doubled", "message_late", "messages_spoilt", "maintenance", "dns_outage",
+                   "throttle", "ban"})  # fmt: skip
+"""Strikes that only prepare something: they count where it takes effect, and may not come to that."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -44,6 +44,7 @@ class Life:
         self.began_at_ms = now_ms
         self.dead = False
         self.fuse = -1  # steps left until it is killed; negative: it is not
+        self.dies_committing = ""  # killed at its next commit: "before" it is applied, or "after"
         self.paused_until_ms = 0
         self.wake_at_ms = now_ms
         self.committing = False
@@ -143,10 +144,11 @@ class Life:
         slot = core.fleet.slot(robot)
         if core.fleet.stopped.get(slot) or core.fleet.state_of(slot).stopped:
             return 0
-        event = Event(core.inbox.next_id(), slot, robot, kind, now_ms, order_id, "", side)
+        at_ms = core.timing.after_readings(slot, now_ms)
+        event = Event(core.inbox.next_id(), slot, robot, kind, at_ms, order_id, "", side)
         for hook in self._world.hooks.notified:
             hook(now_ms, event.id, robot)
-        core.notify(event, now_ms)
+        core.notify(event, at_ms)
         self.wake()
         return event.id
 
@@ -158,7 +160,8 @@ class Life:
             return False
         for hook in self._world.hooks.asked:
             hook(now_ms, token, robot, now_ms + span_ms)
-        core.await_sync(Waiter(token, slot, now_ms, now_ms + span_ms), now_ms)
+        at_ms = core.timing.after_readings(slot, now_ms)
+        core.await_sync(Waiter(token, slot, at_ms, at_ms + span_ms), at_ms)
         self.wake()
         return True
 
@@ -194,15 +197,23 @@ class Life:
             return
         batch, served, answered, left_ms = work
         now_ms = self._world.now_ms
+        if self.dies_committing:
+            self._world.effects["engine_kill_committing"] += 1
+        if self.dies_committing == "before":
+            raise Killed
         try:
             self.store.commit(batch, now_ms)
         except StoreFailed as error:
-            if "went through" in error.message:
+            torn = "went through" in error.message
+            self._world.effects["commit_torn" if torn else "commit_fail"] += 1
+            if torn:
                 self._committed(batch, served)
             self.core.journal.notice("error", "store", str(error))
             self._world.after(_COMMIT_RETRY_MS, self._begin, (batch, served, answered))
             return
         self._committed(batch, served)
+        if self.dies_committing:
+            raise Killed
         if left_ms:
             self._world.after(left_ms, self._acknowledge, (batch, served, answered))
         else:

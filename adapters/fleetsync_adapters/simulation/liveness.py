@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from fleetsync.model import Certainty, Order, Position
+from fleetsync.model import Certainty, Order, Position, Surface
 from fleetsync.units import MINUTE_MS, SECOND_MS
 from fleetsync_adapters.paper.holdings import unified_order, unified_position, unified_trigger
 from fleetsync_adapters.paper.views import open_orders, open_triggers, positions
@@ -32,17 +32,19 @@ class Convergence(Promise):
 def bound_ms(world: "World") -> int:
     """How long it may take from now on."""
     settings, life = world.settings, world.life
-    frozen_ms = 0
+    until_ms = [world.now_ms, *world.store.load().freezes.values()]
     if life is not None:
-        frozen_ms = max((ledger.frozen_until_ms - world.now_ms for ledger in life.core.budget.ledgers()), default=0)
-    tariff = next(iter(world.setup.tariffs.values()))
-    weight_a_round = sum(sum(weight for _, weight in tariff.costs[surface.value].weights)
-                         for surface in tariff.surfaces)
-    calls_a_round = len(tariff.surfaces) * len(world.robots)
+        until_ms += (ledger.frozen_until_ms for ledger in life.core.budget.ledgers())
+    # A clock that is set back puts the end of a ban off: what is stored is an instant by that clock.
+    frozen_ms = max(until_ms) - world.now_ms + max(-world.clock_step_ms, 0)
+    surfaces = next(iter(world.setup.tariffs.values())).surfaces
+    weight_a_round = sum(sum(weight for name, weight in tariff.costs[surface.value].weights if name == "weight")
+                         for tariff in world.setup.tariffs.values() for surface in surfaces)
+    calls_a_round = len(surfaces) * len(world.robots)
     scarce = max(calls_a_round / settings.calls_per_minute,
                  weight_a_round * len(world.accounts) / world.setup.limits.weight_per_minute)
     rounds_ms = 4 * max(int(scarce * MINUTE_MS), settings.flat_ceiling_ms, settings.flat_ms)
-    return max(frozen_ms, 0) + settings.backoff_max_ms + rounds_ms + _PROOF_MS + _START_MS
+    return frozen_ms + settings.backoff_max_ms + rounds_ms + _PROOF_MS + _START_MS
 
 
 def differences(world: "World") -> list[str]:
@@ -53,6 +55,8 @@ def differences(world: "World") -> list[str]:
     found = []
     fleet, at_ms = life.core.fleet, world.exchange_ms()
     for robot in world.robots.values():
+        if not robot.enabled:
+            continue
         slot = fleet.slot_of.get(robot.id)
         if slot is None:
             found.append(f"{robot.id} is not in the fleet")
@@ -88,7 +92,7 @@ def true_rows(world: "World", account: str, symbol: str,
     world.venue.matching.touch(book, at_ms)
     held = [unified_position(view) for view in positions(book, market) if view.size]
     resting = [unified_order(view) for view in open_orders(book, market)]
-    if any(route.conditional for route in world.life.core.fleet.routes.values()) if world.life is not None else False:
+    if Surface.CONDITIONAL in world.setup.tariffs[world.accounts[account].exchange].surfaces:
         resting += [unified_trigger(trigger) for trigger in open_triggers(book, market)]
     return {row.side: row for row in held}, {row.id: row for row in resting}
 

@@ -27,7 +27,7 @@ class Observer:
     def sent(self, at_ms: int, worker: int, message: ToWorker) -> None:
         """The core gave a command."""
 
-    def requested(self, at_ms: int, sync_id: int, egress: str, account: str, call: Call, request: Request) -> None:
+    def requested(self, at_ms: int, sync_id: int, route: str, account: str, call: Call, request: Request) -> None:
         """The exchange got a request (`at_ms`), which a worker had sent at `request.sent_at_ms`."""
 
     def received(self, at_ms: int, message: FromWorker) -> None:
@@ -57,6 +57,9 @@ class Observer:
     def struck(self, at_ms: int, fault: str, detail: str) -> None:
         """A fault struck."""
 
+    def stepped(self, at_ms: int, by_ms: int) -> None:
+        """No engine runs, and the machine's clock was set forth (negative: back)."""
+
     def second(self, at_ms: int, world: "World") -> None:
         """A virtual second has passed."""
 
@@ -84,6 +87,7 @@ class Hooks:
         self.acknowledged = of("acknowledged")
         self.acted = of("acted")
         self.struck = of("struck")
+        self.stepped = of("stepped")
         self.second = of("second")
 
 

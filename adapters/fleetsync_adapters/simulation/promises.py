@@ -3,12 +3,15 @@
 | promise             | file              | checked                                                              |
 |---------------------|-------------------|----------------------------------------------------------------------|
 | `quotas`            | `promises_budget` | with every request, as the exchange receives it                      |
-| `grants`            | `promises_budget` | with every command, report and turn                                  |
+| `grants`            | `promises_budget` | with every command, request, report and turn                         |
 | `one_run`           | `promises_runs`   | with every command and request                                       |
 | `nobody_forgotten`  | `promises_runs`   | each second                                                          |
+| `fair_turns`        | `promises_turns`  | with every command and each second, undisturbed                      |
+| `stretch_is_used`   | `promises_turns`  | with every command and turn, undisturbed                             |
 | `events_served`     | `promises_events` | with every commit; at the end                                        |
 | `syncs_answered`    | `promises_events` | each second; at the end                                              |
 | `truth`             | `promises_truth`  | with every committed change, against the exchange's own history      |
+| `ages`              | `promises_ages`   | each second, against the readings and the exchange's books           |
 | `numbers`           | `promises_state`  | with every committed change                                          |
 | `replay`            | `promises_state`  | with every commit, for the rows it touches; all rows at each crash   |
 | `bounded_memory`    | `promises_state`  | each second                                                          |
@@ -20,6 +23,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from fleetsync_adapters.simulation.observe import Observer
+from fleetsync_adapters.simulation.readings import Readings
 
 if TYPE_CHECKING:
     from fleetsync_adapters.simulation.world import World
@@ -46,6 +50,7 @@ class Promise(Observer):
         """Nothing broken yet."""
         self.breaches: list[Breach] = []
         self._world: World | None = None
+        self.readings = Readings()
 
     @property
     def world(self) -> "World":
@@ -53,9 +58,9 @@ class Promise(Observer):
         assert self._world is not None, "a promise is bound to its world before it starts"
         return self._world
 
-    def bind(self, world: "World") -> None:
-        """Watch this world."""
-        self._world = world
+    def bind(self, world: "World", readings: Readings) -> None:
+        """Watch this world; `readings` is what can be known in it."""
+        self._world, self.readings = world, readings
 
     def broken(self, text: str) -> None:
         """Note a breach."""

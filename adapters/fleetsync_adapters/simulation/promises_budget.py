@@ -3,13 +3,15 @@
 from collections import deque
 from typing import ClassVar
 
+from fleetsync.budget import Ledger
 from fleetsync.messages import Call, Dispatch, FromWorker, OpenExchange, Request, SyncDone, ToWorker, WorkerLost
 from fleetsync.model import Fault, Surface
 from fleetsync.ports import Batch
-from fleetsync.tariff import Scope
+from fleetsync.tariff import Scope, Tariff
 from fleetsync.units import MINUTE_MS
 from fleetsync_adapters.simulation.life import Life
 from fleetsync_adapters.simulation.promises import Promise
+from fleetsync_adapters.simulation.setup import route_name
 
 _SETTLING_MS = MINUTE_MS + 1_000  # after a change of the cap, windows may hold what both caps allowed
 
@@ -48,54 +50,49 @@ class Quotas(Promise):
         self._banned_until_ms: dict[str, int] = {}
         self._durable_until_ms: dict[str, int] = {}
 
-    def requested(self, at_ms: int, sync_id: int, egress: str, account: str, call: Call, request: Request) -> None:
+    def requested(self, at_ms: int, sync_id: int, route: str, account: str, call: Call, request: Request) -> None:
         """One request more in each of its windows."""
         limit = self._cap(at_ms)
         calls = self._window("operator", MINUTE_MS).add(at_ms, 1)
         if calls > limit:
             self.broken(f"{calls} calls within 60 s, {limit} are allowed")
-        tariff = next(iter(self.world.setup.tariffs.values()))
-        cost = tariff.cost(call)
-        weights = dict(cost.weights)
-        for quota in tariff.quotas:
-            weight = weights.get(quota.name)
-            if weight is None:
-                continue
-            scope = {Scope.EGRESS: egress, Scope.ACCOUNT: account, Scope.ENDPOINT: f"{account}/{cost.endpoint}",
-                     Scope.INSTRUMENT: f"{account}/{call.symbol}"}[quota.scope]
-            units = self._window(f"{quota.name}/{scope}", quota.window_ms).add(at_ms, weight)
+        tariff = self.world.setup.tariffs[route.partition("@")[0]]
+        limits = {quota.name: quota for quota in tariff.quotas}
+        for name, weight in tariff.cost(call).weights:
+            quota, key = limits[name], ledger_key(tariff, route, name, account, call)
+            units = self._window(key, quota.window_ms).add(at_ms, weight)
             if units > quota.limit:
-                self.broken(f"{units} of {quota.name} within {quota.window_ms} ms by {scope or 'all'}, "
-                            f"{quota.limit} are allowed")
+                self.broken(f"{units} of {key} within {quota.window_ms} ms, {quota.limit} are allowed")
         if request.used_weight > self.world.setup.limits.weight_per_minute and self._alone(at_ms):
             self.broken(f"{request.used_weight} weight in the exchange's minute, and nobody else used any")
 
     def sent(self, at_ms: int, worker: int, message: ToWorker) -> None:
         """Nothing goes where we know to be locked out."""
         if isinstance(message, OpenExchange):
-            egress = message.egress
+            route = route_name(message.exchange, message.egress)
         elif isinstance(message, Dispatch):
-            egress = self.world.accounts[message.account].egress
+            route = self._route_of(message.account)
         else:
             return
-        until_ms = self._banned_until_ms.get(egress, 0)
+        until_ms = self._banned_until_ms.get(route, 0)
         if at_ms < until_ms:
-            self.broken(f"sent over egress {egress!r}, which is locked out for another {until_ms - at_ms} ms")
+            self.broken(f"sent over {route}, which is locked out for another {until_ms - at_ms} ms")
 
     def received(self, at_ms: int, message: FromWorker) -> None:
         """An answer that says we are locked out."""
         if isinstance(message, SyncDone):
             for answer in message.answers:
                 if answer.fault is Fault.BANNED and answer.call.surface is not Surface.MARKETS:
-                    egress = self._egress_of(message)
+                    life = self.world.life
+                    account = life.syncs.get(message.sync_id) if life is not None else None
                     until_ms = answer.as_of_ms + answer.retry_after_ms  # the report may be late
-                    if egress is not None:
-                        self._banned_until_ms[egress] = max(self._banned_until_ms.get(egress, 0), until_ms)
+                    if account is not None:
+                        route = self._route_of(account)
+                        self._banned_until_ms[route] = max(self._banned_until_ms.get(route, 0), until_ms)
 
-    def _egress_of(self, done: SyncDone) -> str | None:
-        life = self.world.life
-        sync = life.syncs.get(done.sync_id) if life is not None else None
-        return None if sync is None else self.world.accounts[sync].egress
+    def _route_of(self, account: str) -> str:
+        held = self.world.accounts[account]
+        return route_name(held.exchange, held.egress)
 
     def committed(self, at_ms: int, batch: Batch, served: object) -> None:
         """A freeze that is durable survives the engine."""
@@ -104,12 +101,15 @@ class Quotas(Promise):
 
     def crashed(self, at_ms: int, life: Life) -> None:
         """What was not committed, nobody can know."""
-        for egress, until_ms in list(self._banned_until_ms.items()):
-            exchange = next(iter(self.world.setup.tariffs))
-            route = f"{exchange}@{egress}" if egress else exchange
+        for route, until_ms in list(self._banned_until_ms.items()):
             durable_ms = max((ms for key, ms in self._durable_until_ms.items() if key.startswith(f"{route}:")),
                              default=0)
-            self._banned_until_ms[egress] = min(until_ms, durable_ms)
+            self._banned_until_ms[route] = min(until_ms, durable_ms)
+
+    def stepped(self, at_ms: int, by_ms: int) -> None:
+        """A clock that was set forth makes a freeze end early: nobody can tell. One that was set back, late."""
+        if by_ms < 0:
+            self._durable_until_ms = {key: until_ms - by_ms for key, until_ms in self._durable_until_ms.items()}
 
     def _window(self, name: str, span_ms: int) -> _Window:
         window = self._windows.get(name)
@@ -132,6 +132,15 @@ class Quotas(Promise):
                                  and at_ms > chaos.clock_moved_at_ms + 2 * MINUTE_MS)
 
 
+def ledger_key(tariff: Tariff, route: str, quota: str, account: str, call: Call) -> str:
+    """What a request for this counts towards: one quota in its scope, named as the engine names it."""
+    scope = next(one.scope for one in tariff.quotas if one.name == quota)
+    if scope is Scope.EGRESS:
+        return f"{route}:{quota}"
+    of = {Scope.ACCOUNT: "", Scope.ENDPOINT: f"/{tariff.cost(call).endpoint}", Scope.INSTRUMENT: f"/{call.symbol}"}
+    return f"{route}:{quota}/{account}{of[scope]}"
+
+
 class Grants(Promise):
     """Follows every grant from its command to its end."""
 
@@ -145,37 +154,69 @@ class Grants(Promise):
         self._last_id = self._charged = self._settled = self._given_up = 0
         self._lost: dict[int, int] = {}  # worker -> when it was lost
         self._late: dict[int, int] = {}  # syncs that were given up and may still be reported -> pages
+        self._unused: dict[int, tuple[int, int]] = {}  # sync -> (requests that it may still make, to be sent by)
+        self._charges: dict[str, int] = {}  # what each ledger must have been charged
+        self._fresh: set[str] = set()  # those of them that are not compared yet
+        self._ledgers: dict[str, Ledger] = {}
 
     def begun(self, at_ms: int, life: Life) -> None:
         """A new engine counts anew."""
         self._open.clear()
         self._lost.clear()
         self._late.clear()
+        self._unused.clear()
+        self._charges.clear()
+        self._fresh.clear()
+        self._ledgers.clear()
         self._last_id = self._charged = self._settled = self._given_up = 0
 
     def sent(self, at_ms: int, worker: int, message: ToWorker) -> None:
         """A grant goes out."""
+        calls: tuple[Call, ...]
         if isinstance(message, Dispatch):
-            pages = sum(call.pages for call in message.calls)
+            held = self.world.accounts[message.account]
+            calls, route, account = message.calls, route_name(held.exchange, held.egress), message.account
         elif isinstance(message, OpenExchange):
-            pages = 1
+            calls, route, account = (Call(Surface.MARKETS),), route_name(message.exchange, message.egress), ""
         else:
             return
+        pages = sum(call.pages for call in calls)
+        self._charge(route, account, calls)
+        self._unused[message.sync_id] = pages, message.send_by_ms
         if message.sync_id <= self._last_id:
             self.broken(f"sync {message.sync_id} comes after {self._last_id}")
         self._last_id = message.sync_id
         settings = self.world.settings
-        calls_ms = settings.call_timeout_ms * (max(call.pages for call in message.calls)
-                                               if isinstance(message, Dispatch) else 1)
+        calls_ms = settings.call_timeout_ms * max(call.pages for call in calls)
         self._open[message.sync_id] = pages, worker, at_ms + settings.grant_valid_ms + calls_ms
         self._charged += pages
         if message.send_by_ms != at_ms + settings.grant_valid_ms:
             self.broken(f"sync {message.sync_id} may be sent until {message.send_by_ms - at_ms} ms from now")
 
+    def _charge(self, route: str, account: str, calls: tuple[Call, ...]) -> None:
+        tariff = self.world.setup.tariffs[route.partition("@")[0]]
+        for call in calls:
+            for name, weight in tariff.cost(call).weights:
+                key = ledger_key(tariff, route, name, account, call)
+                self._charges[key] = self._charges.get(key, 0) + weight * call.pages
+                self._fresh.add(key)
+
+    def requested(self, at_ms: int, sync_id: int, route: str, account: str, call: Call, request: Request) -> None:
+        """The exchange gets no more than was granted, and nothing that was sent too late."""
+        life = self.world.life
+        if life is None or request.sent_at_ms < life.began_at_ms:
+            return  # of an engine that is gone
+        left, by_ms = self._unused.get(sync_id, (0, 0))
+        if left < 1 or request.sent_at_ms > by_ms:
+            self.broken(f"a request for {call.surface} of sync {sync_id}, for which {left} are left, was sent "
+                        f"{request.sent_at_ms - by_ms} ms after its grant ran out")
+        self._unused[sync_id] = left - 1, by_ms
+
     def received(self, at_ms: int, message: FromWorker) -> None:
         """A grant comes back, or its worker never will."""
         if isinstance(message, SyncDone):
             grant = self._open.pop(message.sync_id, None)
+            self._unused.pop(message.sync_id, None)
             if grant is not None:
                 self._settled += grant[0]
             else:
@@ -190,10 +231,22 @@ class Grants(Promise):
         if core.budget.operator.granted != self._charged:
             self.broken(f"{self._charged} calls were sent out, {core.budget.operator.granted} were charged")
             self._charged = core.budget.operator.granted
+        if self._fresh:
+            self._compare_ledgers(life)
         if len(core.in_flight) != len(self._open):
             self._give_up(at_ms, life)
             if len(core.in_flight) != len(self._open):
                 self.broken(f"{len(core.in_flight)} syncs in flight for {len(self._open)} grants that are out")
+
+    def _compare_ledgers(self, life: Life) -> None:
+        for key in sorted(self._fresh):
+            if key not in self._ledgers:
+                self._ledgers = {ledger.key: ledger for ledger in life.core.budget.ledgers()}
+            granted = self._ledgers[key].granted if key in self._ledgers else 0
+            if granted != self._charges[key]:
+                self.broken(f"{self._charges[key]} of {key} were sent out, {granted} were charged")
+                self._charges[key] = granted
+        self._fresh.clear()
 
     def _give_up(self, at_ms: int, life: Life) -> None:
         for sync_id in [sync_id for sync_id in self._open if sync_id not in life.core.in_flight]:

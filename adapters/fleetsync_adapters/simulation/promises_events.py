@@ -8,7 +8,8 @@ from fleetsync_adapters.simulation.life import Life
 from fleetsync_adapters.simulation.promises import Promise
 from fleetsync_adapters.simulation.world import World
 
-_ANSWER_MS = 20_000  # beyond its deadline a forced sync waits for no more than a slow commit, tried again
+_ANSWER_MS = 20_000  # beyond its deadline a forced sync waits for no more than a slow commit, tried again ...
+_AFTERWARDS_MS = 5_000  # ... and where the store refused for longer, for the next commit after that
 
 
 class EventsServed(Promise):
@@ -35,7 +36,7 @@ class EventsServed(Promise):
         """Events are accepted, and leave when they are served or nobody is left to serve."""
         for event, row in batch.events.items():
             if row is not None:
-                self.pending[event] = row["robot"], row["at_ms"]
+                self.pending.setdefault(event, (row["robot"], row["at_ms"]))
                 continue
             known = self.pending.pop(event, None)
             self._told.pop(event, None)
@@ -51,15 +52,17 @@ class EventsServed(Promise):
             return
         if robot in self.world.moved:
             return
-        if not life.core.fleet.read_since(slot, at_ms):
+        if self.readings.whole(self.world.robots[robot]) < at_ms:
             self.broken(f"event {event} of {robot} counts as served, but the robot was not read after it")
 
     def left(self) -> list[str]:
-        """Accepted events of robots that could be served and were not."""
+        """Accepted events of robots that could be served and were not, and handed over ones that were not accepted."""
         life = self.world.life
         if life is None:
             return [f"event {event} of {robot}" for event, (robot, _) in self.pending.items()]
-        fleet, missing = life.core.fleet, []
+        fleet = life.core.fleet
+        missing = [f"event {event} of {robot}, never written down" for event, robot in self._told.items()
+                   if event not in self.pending]
         for event, (robot, at_ms) in self.pending.items():
             slot = fleet.slot_of.get(robot)
             if slot is not None and slot not in fleet.stopped and not fleet.state_of(slot).stopped:
@@ -76,6 +79,7 @@ class SyncsAnswered(Promise):
     def __init__(self) -> None:
         """Nobody waits."""
         super().__init__()
+        self._held_up_at_ms = 0  # when last the store or a pause held the answers up
         self._waiting: dict[int, tuple[str, int, int]] = {}  # token -> (robot, asked at, deadline)
 
     def asked(self, at_ms: int, token: int, robot: str, deadline_ms: int) -> None:
@@ -92,7 +96,7 @@ class SyncsAnswered(Promise):
         slot = life.core.fleet.slot_of.get(robot) if life is not None else None
         if why_not or slot is None or life is None or robot in self.world.moved:
             return
-        if not life.core.fleet.read_since(slot, asked_at_ms):
+        if self.readings.whole(self.world.robots[robot]) < asked_at_ms:
             self.broken(f"forced sync {token} of {robot} counts as proven, but the robot was not read since")
 
     def crashed(self, at_ms: int, life: Life) -> None:
@@ -102,8 +106,9 @@ class SyncsAnswered(Promise):
     def second(self, at_ms: int, world: World) -> None:
         """Nobody waits for ever."""
         if world.life is None or at_ms < world.life.paused_until_ms or world.life.committing:
+            self._held_up_at_ms = at_ms
             return
         for token, (robot, _, deadline_ms) in list(self._waiting.items()):
-            if at_ms > deadline_ms + _ANSWER_MS:
+            if at_ms > max(deadline_ms + _ANSWER_MS, self._held_up_at_ms + _AFTERWARDS_MS):
                 self.broken(f"forced sync {token} of {robot} had no answer {at_ms - deadline_ms} ms after its deadline")
                 del self._waiting[token]

@@ -10,11 +10,10 @@ from fleetsync_adapters.simulation.promises import Promise
 from fleetsync_adapters.simulation.world import World
 
 _ROBOTS_A_SECOND = 200  # of large fleets, so many are looked at each second, in turn
+_FIRST_RUN_MS = 100
+_PACE_MIN = 10  # calls a second; below, what an account wants may be more than it may ask
+_PAUSE_MAX_MS = 20_000  # the longest that the engine's loop stands still
 _SLIP_MS = 1_000  # how far a key may lag behind stretched time before that stands still
-_SLIPS_UNNOTICED = 0.15  # of a minute
-_SMALLEST_CAP = 150  # calls a minute; from here on a grant holds two
-_USED_UP = 0.8  # of a quota; bursts, jitter and the size of grants cost the rest at small limits
-_TURNS_AN_ACCOUNT, _TURNS_MORE = 6, 20  # urgent accounts take four turns of five
 _LATE_MS = _SLIP_MS + 6_000  # and what a sync, a commit and a busy account add
 
 
@@ -86,6 +85,12 @@ class NobodyForgotten(Promise):
         super().__init__()
         self.strict_from_ms: int | None = None  # from when on lateness counts: undisturbed
         self._from = 0
+        self._spread_ms = 0  # over which the first runs of a fleet are spread
+
+    def begun(self, at_ms: int, life: Life) -> None:
+        """First runs are spread over a round of the budget."""
+        step_ms = 2 * MINUTE_MS // self.world.settings.calls_per_minute + _FIRST_RUN_MS
+        self._spread_ms = step_ms * (len(self.world.accounts) + 1)
 
     def second(self, at_ms: int, world: World) -> None:
         """The next share of the fleet."""
@@ -114,15 +119,33 @@ class NobodyForgotten(Promise):
         if not state.busy and (state.waiting or unread or state.questions) and not self._queued(state, life):
             self.broken(f"account {state.account.id} has work (robots {state.waiting}, urgent {unread}, "
                         f"{len(state.questions)} questions) and stands in no lane")
+        longest_ms = self._longest_ms(slot, state, life)
+        next_ms = state.route.robots.due_at_ms(slot)
+        ahead_ms = 0 if next_ms is None else next_ms - state.route.stretch.now_ms(at_ms)
+        # What is taken in right after a pause is dated by a time that is then found to have stood still.
+        paused_ms = _PAUSE_MAX_MS if at_ms < life.paused_until_ms + longest_ms + _PAUSE_MAX_MS else 0
+        if ahead_ms > longest_ms + self._spread_ms + paused_ms:
+            self.broken(f"robot {fleet.ids[slot]} is put off for {ahead_ms} ms, its longest interval is {longest_ms}")
         if self.strict_from_ms is not None and at_ms >= self.strict_from_ms:
-            self._look_at_age(slot, state, life, at_ms)
+            self._look_at_age(slot, state, life, at_ms, longest_ms)
 
-    def _look_at_age(self, slot: int, state: AccountState, life: Life, at_ms: int) -> None:
-        core, settings = life.core, self.world.settings
+    def _longest_ms(self, slot: int, state: AccountState, life: Life) -> int:
+        """The longest that a robot may want to wait, in stretched time."""
+        settings, timing = self.world.settings, life.core.timing
+        robot = self.world.robots[life.core.fleet.ids[slot]]
+        longest_ms = max(robot.flat_ms or settings.flat_ms, robot.holding_ms or settings.holding_ms,
+                         robot.working_ms or settings.working_ms)
+        if settings.mode == "adaptive":  # a ceiling gives way where the budget cannot hold it, and the engine says so
+            ceiling_ms = max(settings.flat_ceiling_ms, settings.holding_ceiling_ms)
+            longest_ms = max(longest_ms, int(ceiling_ms * max(timing.overload.get(state.route.name, 0.0), 1.0)))
+        return longest_ms
+
+    def _look_at_age(self, slot: int, state: AccountState, life: Life, at_ms: int, longest_ms: int) -> None:
+        core = life.core
         if core.timing.overload.get(state.route.name, 0.0) > 1:
             return  # said loudly by the engine: the budget cannot hold the ceilings
-        adaptive = settings.mode == "adaptive"
-        longest_ms = settings.flat_ceiling_ms if adaptive else max(settings.flat_ms, settings.holding_ms)
+        if self.world.settings.account_calls_per_second < _PACE_MIN:
+            return  # an account's own pace holds it back, which is no quota: time does not stand still for it
         slipped = max(state.route.stretch.ratio, 1.0) if core.fleet.priority_of else 1.0  # a weighed interval has it
         age_ms = state.route.stretch.now_ms(at_ms) - state.positions_key_ms
         if age_ms > longest_ms * slipped + _LATE_MS * state.route.stretch.speed_max:
@@ -136,103 +159,3 @@ class NobodyForgotten(Promise):
         if core.roster.waits(state):
             return True
         return state.index in state.route.ready
-
-
-class FairTurns(Promise):
-    """Counts the grants that go elsewhere while an account waits."""
-
-    name: ClassVar[str] = "fair_turns"
-    sentence: ClassVar[str] = ("Nobody starves: while an account waits, at most six grants an account, and twenty,"
-                               " go elsewhere.")
-
-    def __init__(self) -> None:
-        """Nobody waits."""
-        super().__init__()
-        self.strict_from_ms: int | None = None
-        self._given: dict[str, int] = {}  # by route: grants so far
-        self._passed_over: dict[str, int] = {}  # by route: grants of others while it could have had one
-        self._waits: dict[str, int] = {}  # account -> its route's grants when it was first seen waiting
-
-    def begun(self, at_ms: int, life: Life) -> None:
-        """A new engine begins a new count."""
-        self._given.clear()
-        self._passed_over.clear()
-        self._waits.clear()
-
-    def sent(self, at_ms: int, worker: int, message: ToWorker) -> None:
-        """A grant for one account."""
-        life = self.world.life
-        if not isinstance(message, Dispatch) or life is None:
-            return
-        fleet = life.core.fleet
-        route = fleet.account_by_id[message.account].route
-        self._given[route.name] = self._given.get(route.name, 0) + 1
-        self._waits.pop(message.account, None)
-        self._passed_over[route.name] = 0
-        if len(fleet.routes) > 1:
-            for other in fleet.routes.values():
-                if other is not route and other.ready.live and other.scheduled_blocked_ms <= at_ms:
-                    self._passed_over[other.name] = self._passed_over.get(other.name, 0) + 1
-
-    def second(self, at_ms: int, world: World) -> None:
-        """Look at everybody who waits."""
-        life = world.life
-        if life is None or self.strict_from_ms is None or at_ms < self.strict_from_ms:
-            self._waits.clear()
-            return
-        core = life.core
-        most = _TURNS_AN_ACCOUNT * len(core.fleet.account_by_id) + _TURNS_MORE
-        for state in core.fleet.account_by_id.values():
-            given = self._given.get(state.route.name, 0)
-            if state.busy or not state.waiting or core.roster.waits(state):
-                self._waits.pop(state.account.id, None)
-            elif given - self._waits.setdefault(state.account.id, given) > most:
-                self.broken(f"{state.account.id} waits, and {given - self._waits[state.account.id]} grants of its "
-                            f"route went elsewhere")
-        for name, passed in self._passed_over.items():
-            if passed > most:
-                self.broken(f"{name} has robots due, and {passed} grants went to others")
-
-
-class StretchIsUsed(Promise):
-    """Holds, minute by minute, what slipped against what was used."""
-
-    name: ClassVar[str] = "stretch_is_used"
-    sentence: ClassVar[str] = "Intervals stretch only while a quota is used up: nobody waits while there is room."
-
-    def __init__(self) -> None:
-        """Nothing has slipped."""
-        super().__init__()
-        self.strict_from_ms: int | None = None
-        self._marks: dict[str, tuple[int, int, dict[str, tuple[int, int]]]] = {}
-        # by route: (since, slip, (granted, limit) by ledger)
-
-    def second(self, at_ms: int, world: World) -> None:
-        """Once a minute, look at every route."""
-        life = world.life
-        if life is None or self.strict_from_ms is None or at_ms < self.strict_from_ms:
-            self._marks.clear()
-            return
-        for route in life.core.fleet.routes.values():
-            mark = self._marks.get(route.name)
-            if mark is not None and at_ms - mark[0] < MINUTE_MS:
-                continue
-            keys = life.core.tolls.egress_keys(route)
-            ledgers = [life.core.budget.operator, *(one for one in life.core.budget.ledgers() if one.key in keys)]
-            self._marks[route.name] = at_ms, route.stretch.slip_ms, {
-                one.key: (one.granted, one.limit) for one in ledgers}
-            if mark is None:
-                continue
-            slipped = (route.stretch.slip_ms - mark[1]) / (at_ms - mark[0])
-            used = 0.0
-            for one in ledgers:
-                before, limit = mark[2].get(one.key, (0, one.limit))
-                minutes = (at_ms - mark[0]) / one.window_ms
-                used = max(used, (one.granted - before) / min(limit, one.limit) / minutes)
-            # Under the smallest caps a grant holds one call, and an account of many surfaces is read call after call:
-            # there its own turns are the limit, not the quota.
-            if min(one.limit for one in ledgers) < _SMALLEST_CAP:
-                continue
-            if slipped > _SLIPS_UNNOTICED and used < _USED_UP:
-                self.broken(f"{route.name}: time stood still for {slipped:.0%} of a minute, "
-                            f"in which {used:.0%} of the scarcest quota was used")

@@ -20,6 +20,11 @@ START_AT_MS = 1_790_000_040_000  # the beginning of a minute in 2026; no simulat
 Span = tuple[int, int]  # the least and the most, both included
 
 
+def route_name(exchange: str, egress: str) -> str:
+    """An exchange through an egress, as the engine calls it."""
+    return f"{exchange}@{egress}" if egress else exchange
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lags:
     """How long things are under way. The width of `up_ms` is the network's jitter as the budget means it."""

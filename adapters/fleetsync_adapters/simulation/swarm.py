@@ -10,7 +10,7 @@ from random import Random
 
 from fleetsync.config import Settings
 from fleetsync.model import Account, Robot, Surface
-from fleetsync.tariff import Tariff
+from fleetsync.tariff import Quota, Scope, Tariff
 from fleetsync_adapters.paper.faults import Misdeed
 from fleetsync_adapters.paper.limits import LimitRules
 from fleetsync_adapters.paper.markets import Markets
@@ -20,8 +20,20 @@ from fleetsync_adapters.simulation.workload import Workload
 from fleetsync_adapters.tariffs import load_tariff
 
 EXCHANGE = "binanceusdm"
+SCOPED = "scoped"  # the same exchange under a table with limits of every scope, whose positions prove no orders
+_SCOPED_QUOTAS = (Quota("account", Scope.ACCOUNT, 20, 2_000), Quota("endpoint", Scope.ENDPOINT, 6, 1_000),
+                  Quota("instrument", Scope.INSTRUMENT, 3, 1_000))
 _MARKETS = 12
-_RARE = {"maintenance": 0.2, "ban": 0.5, "engine_kill": 1.0, "key_revoked": 0.5, "clock_jump": 0.7}
+_RARE = {"maintenance": 0.2, "ban": 0.5, "engine_kill": 1.0, "engine_kill_committing": 0.5, "clock_step": 0.3,
+         "key_revoked": 0.5, "clock_jump": 0.7}
+_KNOBS: dict[str, tuple[float, ...]] = {
+    "in_flight_per_worker": (1, 2, 5), "account_calls_per_second": (1, 3), "urgent_share": (0.0, 0.1, 0.7),
+    "holding_ms": (1_000, 15_000), "flat_ms": (7_000, 60_000), "jitter": (0.0, 0.4), "confirm_gap_ms": (0, 3_000),
+    "settle_ms": (1_000, 60_000), "backoff_max_ms": (2_000, 15_000), "worker_silence_ms": (4_000,),
+    "call_timeout_ms": (2_000,), "grant_valid_ms": (100,), "heartbeat_ms": (2_000,), "doubt_retry_ms": (200,),
+}
+"""Settings that a seed may turn, and to what."""
+_LONG_MINUTES = 40  # room for half an hour of maintenance, and for what happens after it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,13 +51,16 @@ class Options:
     mode: str = "fixed"
     spend: str = "needed"
     conditional: bool = False
+    exchanges: int = 1
     shared_books: bool = False
+    personal: bool = False
     changes_per_hour: float = 30.0
     orders_per_hour: float = 20.0
     announced: float = 0.7
     up_ms: tuple[int, int] = (20, 120)
     strikes: Mapping[str, float] = field(default_factory=dict)
     misdeeds: Mapping[str, float] = field(default_factory=dict)
+    knobs: Mapping[str, float] = field(default_factory=dict)
     skip: frozenset[str] = frozenset()
 
     def lines(self) -> list[str]:
@@ -53,12 +68,17 @@ class Options:
         fleet = (f"seed {self.seed}: {self.robots} robots on {self.accounts} accounts behind {self.egresses} egresses, "
                  f"{self.workers} workers, {self.minutes} min")
         budget = (f"{self.calls_per_minute} calls and {self.weight_per_minute} weight a minute, cadence {self.mode}, "
-                  f"spend {self.spend}" + (", conditional orders" if self.conditional else ""))
+                  f"spend {self.spend}" + (", conditional orders" if self.conditional else "")
+                  + (", two exchanges" if self.exchanges > 1 else "")
+                  + (", all on one symbol" if self.shared_books else "")
+                  + (", some robots disabled or with intervals of their own" if self.personal else ""))
         trade = (f"{self.changes_per_hour:g} changes and {self.orders_per_hour:g} orders a robot and hour, "
                  f"{self.announced:.0%} announced; requests travel {self.up_ms[0]} to {self.up_ms[1]} ms")
         strikes = ", ".join(f"{kind} {rate:g}/min" for kind, rate in self.strikes.items()) or "none"
         misdeeds = ", ".join(f"{kind} {share:.2%}" for kind, share in self.misdeeds.items()) or "none"
-        return [fleet, budget, trade, f"strikes: {strikes}", f"misdeeds: {misdeeds}"]
+        knobs = ", ".join(f"{name} {value:g}" for name, value in self.knobs.items())
+        settings = [f"settings: {knobs}"] if knobs else []
+        return [fleet, budget, trade, *settings, f"strikes: {strikes}", f"misdeeds: {misdeeds}"]
 
     def without_faults(self) -> "Options":
         """The control: the same workload, and nothing goes wrong."""
@@ -88,10 +108,22 @@ def draw(seed: int, *, minutes: int | None = None, robots: int | None = None) ->
         up_ms=rng.choice(((0, 0), (5, 60), (20, 200), (100, 300))),
         strikes=_strikes(rng),
         misdeeds=_misdeeds(rng),
+        exchanges=rng.choice((1, 1, 2)) if accounts > 1 else 1,
+        personal=rng.random() < 0.3,
+        knobs=_knobs(rng),
     )
+    if rng.random() < 0.02 and drawn.robots <= 8:
+        strikes = {kind: rate / 10 for kind, rate in drawn.strikes.items()}
+        drawn = replace(drawn, minutes=_LONG_MINUTES, strikes={**strikes, "maintenance": 0.1})
     if robots is not None:
         drawn = replace(drawn, robots=robots, accounts=min(drawn.accounts, robots))
     return drawn if minutes is None else replace(drawn, minutes=minutes)
+
+
+def _knobs(rng: Random) -> dict[str, float]:
+    appetite = rng.choice((0.0, 0.0, 0.15, 0.4))
+    values = {name: rng.choice(values) for name, values in _KNOBS.items()}
+    return {name: value for name, value in values.items() if rng.random() < appetite}
 
 
 def _strikes(rng: Random) -> dict[str, float]:
@@ -112,17 +144,21 @@ def build(options: Options) -> Setup:
     symbols = [market.symbol for market in markets.all]
     rng = Random(f"fleet {options.seed}")
     accounts = tuple(
-        Account(f"account-{number}", EXCHANGE, egress=f"egress-{number % options.egresses}" if number else "")
+        Account(f"account-{number}", SCOPED if options.exchanges > 1 and number % 2 else EXCHANGE,
+                egress=f"egress-{number % options.egresses}" if number else "")
         for number in range(options.accounts))
     robots = tuple(
         Robot(f"robot-{number}", accounts[number % options.accounts].id,
               symbols[0] if options.shared_books else symbols[number // options.accounts % len(symbols)],
               priority=rng.choice((1.0, 1.0, 1.0, 2.0)), order_prefix=rng.choice(("", f"r{number}-")))
         for number in range(options.robots))
+    if options.personal:
+        robots = tuple(_personal(robot, rng) for robot in robots)
+    settings = Settings(workers=options.workers, calls_per_minute=options.calls_per_minute, mode=options.mode,
+                        spend=options.spend)
     return Setup(
-        seed=options.seed, accounts=accounts, robots=robots, tariffs={EXCHANGE: tariff(options)},
-        settings=Settings(workers=options.workers, calls_per_minute=options.calls_per_minute, mode=options.mode,
-                          spend=options.spend),
+        seed=options.seed, accounts=accounts, robots=robots, tariffs=_tariffs(options),
+        settings=settings.but(**options.knobs),
         workload=Workload(
             changes_per_hour=options.changes_per_hour, orders_per_hour=options.orders_per_hour,
             announced=options.announced, by_hand=0.1, flips=0.1, liquidations=0.03, false_alarms=0.05,
@@ -133,9 +169,29 @@ def build(options: Options) -> Setup:
         limits=LimitRules(weight_per_minute=options.weight_per_minute), markets=_MARKETS, minutes=options.minutes)
 
 
-def tariff(options: Options) -> Tariff:
-    """The exchange's table with the drawn limit."""
+def _personal(robot: Robot, rng: Random) -> Robot:
+    """A robot that is off, or has intervals or a rate of its own, or none of that."""
+    kind = rng.randrange(5)
+    if kind == 0:
+        return replace(robot, enabled=False)
+    if kind == 1:
+        return replace(robot, holding_ms=rng.choice((1_000, 20_000)), flat_ms=rng.choice((2_000, 90_000)))
+    return replace(robot, changes_per_hour=rng.choice((0.01, 300.0)), priority=10.0) if kind == 2 else robot
+
+
+def _tariffs(options: Options) -> dict[str, Tariff]:
+    """The exchanges' tables with the drawn limit."""
     table = load_tariff(EXCHANGE)
     surfaces = (*table.surfaces, Surface.CONDITIONAL) if options.conditional else table.surfaces
     quotas = tuple(replace(quota, limit=options.weight_per_minute) for quota in table.quotas)
-    return replace(table, quotas=quotas, surfaces=surfaces)
+    table = replace(table, quotas=quotas, surfaces=surfaces)
+    if options.exchanges == 1:
+        return {EXCHANGE: table}
+    scopes = {"order": ("instrument",), "order:conditional": ("instrument",), "markets": (), "time": ()}
+    costs = {}
+    for question, cost in table.costs.items():
+        more = tuple((name, 1) for name in scopes.get(question, ("account", "endpoint")))
+        costs[question] = replace(cost, weights=(*cost.weights, *more))
+    scoped = replace(table, exchange=SCOPED, quotas=(*quotas, *_SCOPED_QUOTAS), costs=costs,
+                     positions_show_orders=False)
+    return {EXCHANGE: table, SCOPED: scoped}

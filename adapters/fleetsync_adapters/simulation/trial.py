@@ -1,5 +1,6 @@
 """One trial of one seed: safety under faults, then liveness without, and the same workload undisturbed as control."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -7,18 +8,21 @@ from fleetsync.units import MINUTE_MS
 from fleetsync_adapters.simulation.liveness import Convergence, converge
 from fleetsync_adapters.simulation.observe import History, Observer
 from fleetsync_adapters.simulation.promises import Breach, Promise
+from fleetsync_adapters.simulation.promises_ages import Ages
 from fleetsync_adapters.simulation.promises_budget import Grants, Quotas
 from fleetsync_adapters.simulation.promises_events import EventsServed, SyncsAnswered
-from fleetsync_adapters.simulation.promises_runs import FairTurns, NobodyForgotten, OneRun, StretchIsUsed
+from fleetsync_adapters.simulation.promises_runs import NobodyForgotten, OneRun
 from fleetsync_adapters.simulation.promises_state import BoundedMemory, Numbers, Replay
 from fleetsync_adapters.simulation.promises_truth import Truth
+from fleetsync_adapters.simulation.promises_turns import FairTurns, StretchIsUsed
+from fleetsync_adapters.simulation.readings import Readings
 from fleetsync_adapters.simulation.swarm import Options, build
 from fleetsync_adapters.simulation.world import World
 
 _WARM_UP_MS = 2 * MINUTE_MS  # first runs are spread; from then on nobody may be late
 
 PROMISES: tuple[type[Promise], ...] = (Quotas, Grants, OneRun, NobodyForgotten, FairTurns, StretchIsUsed, EventsServed,
-                                       SyncsAnswered, Truth, Numbers, Replay, BoundedMemory)
+                                       SyncsAnswered, Truth, Ages, Numbers, Replay, BoundedMemory)
 
 
 @dataclass(slots=True)
@@ -33,6 +37,7 @@ class Verdict:
     events: int = 0
     lives: int = 0
     strikes: int = 0
+    effects: Counter[str] = field(default_factory=Counter)  # how often each fault did something
     converged_ms: int = 0
     virtual_ms: int = 0
     error: str = ""
@@ -54,12 +59,13 @@ def attempt(options: Options, observers: Sequence[Observer] = (),
     """
     verdict = Verdict(options)
     promises: list[Promise] = [make() for make in PROMISES]
-    history, convergence = History(), Convergence()
-    world = World(build(options), [*promises, history, _Counter(verdict), *observers])
+    history, convergence, readings = History(), Convergence(), Readings()
+    world = World(build(options), [readings, *promises, history, _Counter(verdict), *observers])
+    readings.bind(world)
     if script is not None:
         script(world)
     for promise in (*promises, convergence):
-        promise.bind(world)
+        promise.bind(world, readings)
         if not world.chaos and isinstance(promise, NobodyForgotten | FairTurns | StretchIsUsed):
             promise.strict_from_ms = world.now_ms + _WARM_UP_MS
     try:
@@ -78,6 +84,7 @@ def attempt(options: Options, observers: Sequence[Observer] = (),
     verdict.breaches = sorted((breach for promise in (*promises, convergence) for breach in promise.breaches),
                               key=lambda breach: breach.at_ms)
     verdict.digest, verdict.lives = history.digest, world.lives
+    verdict.effects = +world.effects
     verdict.calls, verdict.changes = world.venue.ledger.total.calls, world.store.last_change
     verdict.virtual_ms = world.now_ms - world.setup.start_at_ms
     return verdict

@@ -33,19 +33,21 @@ class Unrest:
             world.tell(robot, rng.choice(_KINDS), side=side, order_id=named)
         return f"{count} events"
 
-    def forced_syncs(self, rng: Random) -> str:
+    def forced_syncs(self, rng: Random) -> str | None:
         """Many forced syncs at once."""
         world, count = self._world, rng.randint(1, 20)
+        if world.life is None:
+            return None
         for _ in range(count):
             robot = rng.choice(list(world.robots))
             self._token += 1
-            if world.life is not None and robot in world.life.core.fleet.slot_of:
+            if robot in world.life.core.fleet.slot_of:
                 world.life.ask(self._token, robot, rng.choice((500, 2_000, 10_000)))
         return f"{count} robots"
 
     def budget_change(self, rng: Random) -> str:
         """Another number of calls a minute."""
-        limit = rng.choice((60, 120, 300, 600, 1_200, 2_400))
+        limit = rng.choice((30, 60, 120, 300, 600, 1_200, 2_400))
         self._world.set_calls_per_minute(limit)
         return f"to {limit}"
 
@@ -59,11 +61,11 @@ class Unrest:
         world.add_robot(robot)
         return f"{robot.id} on {account} {symbol}"
 
-    def robot_removed(self, rng: Random) -> str:
+    def robot_removed(self, rng: Random) -> str | None:
         """One robot less, as long as two are left."""
         world = self._world
         if len(world.robots) < 2:
-            return "nobody left to remove"
+            return None
         robot = rng.choice(list(world.robots))
         world.remove_robot(robot)
         return robot
@@ -81,18 +83,18 @@ class Unrest:
     def account_added(self, rng: Random) -> str:
         """One more account, with a robot on it."""
         world, number = self._world, self._world.next_pid()
-        egress = rng.choice(sorted({account.egress for account in world.accounts.values()}))
-        account = Account(f"joined-{number}", world.setup.accounts[0].exchange, egress=egress)
+        like = rng.choice(list(world.accounts.values()))
+        account = Account(f"joined-{number}", like.exchange, egress=like.egress)
         world.add_account(account)
         world.add_robot(Robot(f"new-{number}", account.id, rng.choice(world.venue.markets.all).symbol))
         return account.id
 
-    def key_revoked(self, rng: Random) -> str:
+    def key_revoked(self, rng: Random) -> str | None:
         """The exchange does not take an account's key any more; somebody mends it a minute later."""
         world = self._world
         account = rng.choice(list(world.accounts))
         if account in self._revoked:
-            return "already"
+            return None
         self._revoked.add(account)
         book = world.book_of(account)
         del world.venue.books.by_key[book.keys.api_key]

@@ -192,6 +192,10 @@ class Trader:
 
     def _tell(self, told: tuple[str, str, str, str]) -> None:
         robot, kind, side, order_id = told
+        life = self._world.life
+        if life is not None and self._world.now_ms < life.paused_until_ms:
+            self._world.at(life.paused_until_ms, self._tell, told)
+            return
         self._world.tell(robot, kind, side=side, order_id=order_id)
 
     def _carry_out(self, robot: Robot, action: str, at_ms: int) -> tuple[str, str] | None:

@@ -4,6 +4,7 @@ One queue of (instant, number, what to do, with what) is the whole simulator; no
 Every draw comes from streams that the seed names, so the same setup gives the same history, in any process.
 """
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from heapq import heappop, heappush
@@ -12,6 +13,7 @@ from typing import Any
 
 from fleetsync.messages import FromWorker
 from fleetsync.model import Account, Robot, Secret
+from fleetsync.ports import Batch
 from fleetsync.units import SECOND_MS
 from fleetsync_adapters.memory_store import MemoryStore
 from fleetsync_adapters.paper.books import BookAccount
@@ -41,12 +43,16 @@ class World:
         self.setup = setup
         self.settings = setup.settings
         self.now_ms = setup.start_at_ms
+        self.end_at_ms = setup.end_at_ms
         self.hooks = Hooks(observers)
         self.caps = [(setup.start_at_ms, setup.settings.calls_per_minute)]  # the operator's, since when
         self.commit_slow_ms = 0
         self.skew_ms = 0  # how far the exchange's clock is ahead of ours
         self.steps = 0
         self.moved: set[str] = set()  # robots whose account or symbol changed: what was asked before is void
+        self.joined_at_ms: dict[str, int] = {}  # robots that came later
+        self.effects: Counter[str] = Counter()  # how often each fault has really done something
+        self.clock_step_ms = 0  # by how much the machine's clock is set while no engine runs
         self._queue: list[tuple[int, int, Callable[[Any], None], Any]] = []
         self._number = 0
         self._pid = _FIRST_PID
@@ -84,12 +90,12 @@ class World:
         """Let time pass up to an instant, the setup's end by default."""
         if self.steps == 0:
             self.begin()
-        end_ms = self.setup.end_at_ms if until_ms is None else until_ms
         queue = self._queue
         while True:
             life = self.life
             wake_at_ms = life.wake_at_ms if life is not None else NEVER_MS
             at_ms = queue[0][0] if queue and queue[0][0] <= wake_at_ms else wake_at_ms
+            end_ms = self.end_at_ms if until_ms is None else until_ms
             if at_ms > end_ms:
                 self.now_ms = max(self.now_ms, end_ms)
                 return self
@@ -121,6 +127,11 @@ class World:
         self._exchange_at_ms = max(self._exchange_at_ms, self.now_ms + self.skew_ms)
         return self._exchange_at_ms
 
+    def skew(self, by_ms: int) -> None:
+        """The exchange's clock moves against ours; what it has shown already it does not show again."""
+        self._exchange_at_ms = self.exchange_ms()
+        self.skew_ms += by_ms
+
     def _second(self, _: object) -> None:
         for hook in self.hooks.second:
             hook(self.now_ms, self)
@@ -151,6 +162,11 @@ class World:
         secret = "wrong" if wrong_key else book.keys.secret
         self.accounts[account.id] = replace(account, api_key=Secret(book.keys.api_key), api_secret=Secret(secret))
 
+    def address(self, exchange: str, egress: str) -> str:
+        """The address at which an exchange sees an egress: no two exchanges share a limit."""
+        where = egress or "direct"
+        return where if exchange == self.setup.accounts[0].exchange else f"{where} at {exchange}"
+
     def book_of(self, account: str) -> BookAccount:
         """The true books of an account."""
         return self._books[account]
@@ -170,6 +186,7 @@ class World:
     def add_robot(self, robot: Robot) -> None:
         """One more robot, now; it trades."""
         self.robots[robot.id] = robot
+        self.joined_at_ms[robot.id] = self.now_ms
         if self.life is not None:
             self.life.core.add_robot(robot, self.now_ms)
             self.life.wake()
@@ -237,13 +254,39 @@ class World:
         for hook in self.hooks.crashed:
             hook(self.now_ms, life)
         self.life = None
+        self.effects["engine_kill"] += 1
         self.store = self.store.reopened()
         self.after(self.draw(self.rng("life"), self.setup.lags.restart_ms), self._start_again, None)
 
     def _start_again(self, _: object) -> None:
+        if self.clock_step_ms:
+            self._set_clock()
         self.lives += 1
         self.life = Life(self, self.store, self.lives)
         self.life.start()
+
+
+    def _set_clock(self) -> None:
+        """The machine's clock was set while no engine ran. Ours is the engine's, and cannot go back.
+
+        Set forth, all that is planned moves on with us; set back, what was stored lies in the future. The exchange has
+        moved the other way.
+        """
+        by_ms, self.clock_step_ms = self.clock_step_ms, 0
+        self.effects["clock_step"] += 1
+        self.skew(-by_ms)
+        if by_ms > 0:
+            self.now_ms += by_ms
+            self.end_at_ms += by_ms
+            self._queue[:] = [(at_ms + by_ms, number, deed, argument) for at_ms, number, deed, argument in self._queue]
+        else:
+            self.store = self.store.reopened()  # a commit that was to fail was the engine's
+            held = self.store.load()
+            events = {key: {**row, "at_ms": row["at_ms"] - by_ms} for key, row in held.events.items()}
+            freezes = {key: until_ms - by_ms for key, until_ms in held.freezes.items()}
+            self.store.commit(Batch(events=dict(events), freezes=dict(freezes)), self.now_ms)
+        for hook in self.hooks.stepped:
+            hook(self.now_ms, by_ms)
 
 
 def _arrive(sent: tuple[SimWorker, Any, Any, int, Any, int]) -> None:

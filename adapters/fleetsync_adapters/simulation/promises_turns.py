@@ -1,0 +1,158 @@
+"""Who goes next, and whether anybody waits in vain: nobody starves, and no quota lies idle while somebody waits."""
+
+from typing import ClassVar
+
+from fleetsync.account import Route
+from fleetsync.budget import Ledger
+from fleetsync.messages import Dispatch, OpenExchange, ToWorker
+from fleetsync_adapters.simulation.life import Life
+from fleetsync_adapters.simulation.promises import Promise
+from fleetsync_adapters.simulation.world import World
+
+_TURNS_AN_ACCOUNT, _TURNS_MORE = 6, 20  # urgent accounts take four turns of five
+_IDLE_MAX_MS = 50  # the loop takes turns, and the exchange's own counter is asked for again now and then
+
+
+class FairTurns(Promise):
+    """Counts the grants that go elsewhere while an account waits."""
+
+    name: ClassVar[str] = "fair_turns"
+    sentence: ClassVar[str] = ("Nobody starves: while an account waits, at most six grants an account, and twenty,"
+                               " go elsewhere.")
+
+    def __init__(self) -> None:
+        """Nobody waits."""
+        super().__init__()
+        self.strict_from_ms: int | None = None
+        self._given: dict[str, int] = {}  # by route: grants so far
+        self._passed_over: dict[str, int] = {}  # by route: grants of others while it could have had one
+        self._waits: dict[str, int] = {}  # account -> its route's grants when it was first seen waiting
+
+    def begun(self, at_ms: int, life: Life) -> None:
+        """A new engine begins a new count."""
+        self._given.clear()
+        self._passed_over.clear()
+        self._waits.clear()
+
+    def sent(self, at_ms: int, worker: int, message: ToWorker) -> None:
+        """A grant for one account."""
+        life = self.world.life
+        if not isinstance(message, Dispatch) or life is None:
+            return
+        fleet = life.core.fleet
+        route = fleet.account_by_id[message.account].route
+        self._given[route.name] = self._given.get(route.name, 0) + 1
+        self._waits.pop(message.account, None)
+        self._passed_over[route.name] = 0
+        if len(fleet.routes) > 1:
+            for other in fleet.routes.values():
+                if other is not route and other.ready.live and other.scheduled_blocked_ms <= at_ms:
+                    self._passed_over[other.name] = self._passed_over.get(other.name, 0) + 1
+
+    def second(self, at_ms: int, world: World) -> None:
+        """Look at everybody who waits."""
+        life = world.life
+        if life is None or self.strict_from_ms is None or at_ms < self.strict_from_ms:
+            self._waits.clear()
+            return
+        core = life.core
+        most = _TURNS_AN_ACCOUNT * len(core.fleet.account_by_id) + _TURNS_MORE
+        for state in core.fleet.account_by_id.values():
+            given = self._given.get(state.route.name, 0)
+            if state.busy or not state.waiting or core.roster.waits(state):
+                self._waits.pop(state.account.id, None)
+            elif given - self._waits.setdefault(state.account.id, given) > most:
+                self.broken(f"{state.account.id} waits, and {given - self._waits[state.account.id]} grants of its "
+                            f"route went elsewhere")
+        for name, passed in self._passed_over.items():
+            if passed > most:
+                self.broken(f"{name} has robots due, and {passed} grants went to others")
+
+
+class StretchIsUsed(Promise):
+    """Holds each moment of waiting against the quotas, whose buckets it fills and empties itself.
+
+    A bucket loses room only while it stands full. So whatever the limits are, and whichever of them are scarce: as
+    long as somebody waits, one bucket that this route draws on is not full, else what it could have granted is lost.
+    """
+
+    name: ClassVar[str] = "stretch_is_used"
+    sentence: ClassVar[str] = ("Intervals stretch only while a quota is used up: as long as a robot waits for its turn,"
+                               " no moment passes in which every quota it needs stands full.")
+
+    def __init__(self) -> None:
+        """Nothing has slipped."""
+        super().__init__()
+        self.strict_from_ms: int | None = None
+        self._full_at_us: dict[str, int] = {}  # by ledger: when its bucket is full again
+        self._granted: dict[str, int] = {}
+        self._each_us: dict[str, int] = {}
+        self._stretched: dict[str, tuple[int, int]] = {}  # by route: (slip, stretched time) at the last turn
+        self._waits_since_ms: dict[str, int] = {}
+
+    def begun(self, at_ms: int, life: Life) -> None:
+        """A new engine begins with empty buckets."""
+        self._full_at_us.clear()
+        self._granted.clear()
+        self._each_us.clear()
+        self._stretched.clear()
+        self._waits_since_ms.clear()
+
+    def sent(self, at_ms: int, worker: int, message: ToWorker) -> None:
+        """A grant: its buckets are emptier now."""
+        life = self.world.life
+        if life is None or self.strict_from_ms is None or not isinstance(message, Dispatch | OpenExchange):
+            return
+        for ledger in life.core.budget.ledgers():
+            self._draw(ledger, at_ms)
+
+    def _refit(self, ledger: Ledger, at_ms: int) -> None:
+        """After a change of the limit nothing is said of a bucket until it must have filled up."""
+        each_us = self._emission_us(ledger)
+        if self._each_us.setdefault(ledger.key, each_us) != each_us:
+            self._each_us[ledger.key] = each_us
+            self._full_at_us[ledger.key] = at_ms * 1000 + ledger.burst * each_us
+
+    def _draw(self, ledger: Ledger, at_ms: int) -> None:
+        """Take what was granted since the last look out of a bucket of our own, at the rate that is promised."""
+        self._refit(ledger, at_ms)
+        units = ledger.granted - self._granted.get(ledger.key, 0)
+        if units or ledger.key not in self._full_at_us:
+            self._granted[ledger.key] = ledger.granted
+            each_us = self._emission_us(ledger)
+            full_at_us = self._full_at_us.get(ledger.key, at_ms * 1000 + ledger.burst * each_us)
+            self._full_at_us[ledger.key] = max(full_at_us, at_ms * 1000) + units * each_us
+
+    def _emission_us(self, ledger: Ledger) -> int:
+        """What one unit costs in time: the quota less one burst, over its window and what may come late."""
+        settings = self.world.settings
+        span_ms = ledger.window_ms + settings.grant_valid_ms + settings.network_jitter_ms
+        return -(-span_ms * 1000 // max(ledger.limit - ledger.burst, 1))
+
+    def turned(self, at_ms: int, life: Life) -> None:
+        """Whoever waits after a turn of the loop waits for something."""
+        if self.strict_from_ms is None or at_ms < self.strict_from_ms:
+            return
+        for route in life.core.fleet.routes.values():
+            stretched_ms, name = route.stretch.now_ms(at_ms), route.name
+            slip_ms, before_ms = self._stretched.get(name, (route.stretch.slip_ms, stretched_ms))
+            self._stretched[name] = route.stretch.slip_ms, stretched_ms
+            if route.stretch.slip_ms > slip_ms and not route.ready.live:
+                self.broken(f"{name}: time stood still for {route.stretch.slip_ms - slip_ms} ms, and nobody waits")
+            if stretched_ms < before_ms:
+                self.broken(f"{name}: stretched time went back by {before_ms - stretched_ms} ms")
+            if not route.ready.live:
+                self._waits_since_ms.pop(name, None)
+                continue
+            since_ms = self._waits_since_ms.setdefault(name, at_ms)
+            idle_ms = at_ms - max(since_ms, self._full_again_at_ms(life, route))
+            if idle_ms > _IDLE_MAX_MS:
+                self.broken(f"{name}: {route.ready.live} accounts wait, and for {idle_ms} ms every quota stood full")
+                self._waits_since_ms[name] = at_ms
+
+    def _full_again_at_ms(self, life: Life, route: Route) -> int:
+        keys = life.core.tolls.egress_keys(route)
+        drawn = [one for one in life.core.budget.ledgers() if one is life.core.budget.operator or one.key in keys]
+        for ledger in drawn:
+            self._refit(ledger, self.world.now_ms)
+        return max(self._full_at_us.get(one.key, 0) // 1000 for one in drawn)
