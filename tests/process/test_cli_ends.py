@@ -78,7 +78,7 @@ def test_a_signal_ends_a_run_in_order(tmp_path: Path, paper: Paper, send: Send) 
 
 
 def test_an_exchange_that_hangs_does_not_hold_up_the_end(tmp_path: Path, paper: Paper) -> None:
-    fleet = fleet_file(tmp_path, paper.base_url, {"r1": BTC, "r2": ETH})
+    fleet = fleet_file(tmp_path, paper.base_url, {"r1": BTC, "r2": ETH}, "[engine]\ncall_timeout_s = 60")
     with started(tmp_path, "run", str(fleet), "--json", "--db", "state.duckdb", **paper.account().variables) as run:
         _hang(run, tmp_path, paper)
         run.process.send_signal(signal.SIGINT)
