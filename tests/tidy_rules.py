@@ -11,7 +11,7 @@ ENGINE = {
     "seams": ("ports",),
     "core": ("account", "fleet", "tolls", "timing", "sync", "crewing", "journal", "events",
              "grants", "trouble", "reading", "settle", "core"),
-    "shell": ("clock", "wire", "link", "worker", "process", "crew", "report", "explain", "assembly", "writer", "loop",
+    "shell": ("clock", "collector", "wire", "link", "worker", "process", "crew", "report", "explain", "assembly", "writer", "loop",
               "engine"),
     "face": ("__init__",),
 }  # fmt: skip

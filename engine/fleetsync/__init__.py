@@ -19,7 +19,8 @@
 |           | crewing journal events        | which worker serves whom; what was found; hints still to be served      |
 |           | grants settle reading trouble | spending the budget; taking answers in; what goes wrong                 |
 |           | core                          | sole owner of all that: receive, tick, commands; no await, no clock     |
-| shell     | clock wire link worker        | time; frames between processes; the child that makes the calls          |
+| shell     | clock collector               | time; keeps garbage collection away from what stays                     |
+|           | wire link worker              | frames between processes; the child that makes the calls                |
 |           | process crew                  | the parent's side of the children                                       |
 |           | report explain                | what people and programs are shown                                      |
 |           | assembly writer loop engine   | putting it together; one commit at a time; the loop; the face           |

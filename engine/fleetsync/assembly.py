@@ -1,6 +1,5 @@
 """Putting an engine together: the specs, tariffs and stores it names. Adapters are imported by name only."""
 
-import gc
 from collections.abc import Iterable, Mapping, Sequence
 from importlib import import_module
 
@@ -8,8 +7,6 @@ from fleetsync.config import Settings
 from fleetsync.model import Account
 from fleetsync.ports import ExchangeSpec, Store
 from fleetsync.tariff import Tariff
-
-_LARGE = 10_000  # robots, from which on looking for garbage among them is a pause that can be felt
 
 
 def exchange_specs(accounts: Iterable[Account], exchanges: Mapping[str, ExchangeSpec],
@@ -29,27 +26,6 @@ def exchange_specs(accounts: Iterable[Account], exchanges: Mapping[str, Exchange
 def tariffs_of(specs: Sequence[ExchangeSpec]) -> dict[str, Tariff]:
     """The tariff of each exchange; `exchange_specs` has found one for all of them."""
     return {spec.exchange: spec.tariff for spec in specs if spec.tariff is not None}
-
-
-def keep(robots: int) -> bool:
-    """A fleet has been put together, and stays: if it is large, the garbage collector need not look through it again.
-
-    A full collection over a million robots takes a third of a second, in which nothing else happens.
-
-    Returns:
-        Whether it was large; `release` is to be told when the engine ends.
-    """
-    if robots < _LARGE:
-        return False
-    gc.collect()
-    gc.freeze()
-    return True
-
-
-def release(*, kept: bool) -> None:
-    """The engine has ended: what is left of its fleet may be collected."""
-    if kept:
-        gc.unfreeze()
 
 
 def open_store(store: Store | str | None) -> Store:

@@ -8,8 +8,9 @@ from itertools import count
 from types import TracebackType
 from typing import Any, Self
 
-from fleetsync.assembly import exchange_specs, keep, open_store, release, tariffs_of
+from fleetsync.assembly import exchange_specs, open_store, tariffs_of
 from fleetsync.clock import SystemClock
+from fleetsync.collector import keep_large, release
 from fleetsync.config import Settings
 from fleetsync.core import Core
 from fleetsync.crew import LocalCrew, ProcessCrew, check_main_guard
@@ -101,7 +102,7 @@ class Engine:
         self.core.readmit_events(now_ms)
         self._forget_absent(loaded.robots, loaded.accounts)
         self._accounts, self._robots = [], []
-        self._kept = keep(len(self.core.fleet))
+        self._kept = keep_large(len(self.core.fleet))
         await self._crew.start(self._loop.deliver)
         self._tasks = [asyncio.create_task(self._loop.run(), name="fleetsync-loop"),
                        asyncio.create_task(self._writer.run(), name="fleetsync-writer"),

@@ -12,10 +12,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from importlib import import_module
+from itertools import count
 from multiprocessing import resource_tracker
 from typing import Any
 
 from fleetsync.clock import SystemClock
+from fleetsync.collector import COLLECT_MS, collect, keep, seldom
 from fleetsync.link import UNSENT_MAX, Link
 from fleetsync.messages import (
     Answer,
@@ -27,7 +29,7 @@ from fleetsync.messages import (
     ToWorker,
     WorkerUp,
 )
-from fleetsync.model import Fault
+from fleetsync.model import Fault, Surface
 from fleetsync.ports import Clock
 from fleetsync.units import MINUTE_MS, SECOND_MS, s_from_ms
 from fleetsync.wire import Beat, Drain, Hello, Message, WireError
@@ -59,6 +61,7 @@ def run_worker(sock: socket.socket) -> None:
     async def serve() -> None:
         await _Process().run(sock)
 
+    seldom()
     with asyncio.Runner(loop_factory=import_module("uvloop").new_event_loop) as runner:  # the engine need not load it
         runner.run(serve())
 
@@ -103,10 +106,15 @@ class _Process:
                     log.error("a %s is nothing for a worker now", type(message).__name__)
 
     def _begin(self, hello: Hello) -> None:
-        self._worker = Worker(hello.specs, hello.settings, SystemClock(hello.base_at_ms), self._link.send)
+        self._worker = Worker(hello.specs, hello.settings, SystemClock(hello.base_at_ms), self._report)
         beat_ms = min(BEAT_MS, max(1, hello.settings.worker_silence_ms // 4))
         self._tasks = [asyncio.create_task(self._beat(hello.worker, beat_ms)),
                        asyncio.create_task(self._report_up(self._worker, hello.worker))]
+
+    def _report(self, report: FromWorker) -> None:
+        self._link.send(report)
+        if isinstance(report, SyncDone) and any(answer.call.surface is Surface.MARKETS for answer in report.answers):
+            keep()
 
     async def _report_up(self, worker: Worker, number: int) -> None:
         await worker.warm()
@@ -114,8 +122,12 @@ class _Process:
 
     async def _beat(self, number: int, beat_ms: int) -> None:
         parent = os.getppid()
-        while os.getppid() == parent:  # a copy of the socket in some fork of the engine's would hide its death from us
+        for beat in count(1):
+            if os.getppid() != parent:  # a copy of the socket in some fork of the engine's would hide its death from us
+                break
             self._link.send(Beat(number))
+            if beat % max(COLLECT_MS // beat_ms, 1) == 0:
+                collect()
             await asyncio.sleep(s_from_ms(beat_ms))
         self._link.cut("the engine is gone")
 

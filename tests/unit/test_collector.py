@@ -1,0 +1,67 @@
+"""The garbage collector is kept away from what stays, and from nothing else."""
+
+import gc
+import weakref
+from collections.abc import Iterator
+
+import pytest
+
+from fleetsync import collector
+
+
+@pytest.fixture(autouse=True)
+def as_before() -> Iterator[None]:
+    before = gc.get_threshold()
+    gc.unfreeze()
+    yield
+    gc.unfreeze()
+    gc.set_threshold(*before)
+
+
+class Ring:
+    """Refers to itself."""
+
+    def __init__(self) -> None:
+        self.ring = self
+
+
+def test_a_large_fleet_is_out_of_the_collectors_sight_until_its_engine_ends() -> None:
+    assert gc.get_freeze_count() == 0
+    kept = collector.keep_large(1_000_000)
+    assert gc.get_freeze_count() > 0
+    collector.release(kept=kept)
+    assert gc.get_freeze_count() == 0
+
+
+def test_a_small_fleet_leaves_the_collector_as_its_program_has_set_it() -> None:
+    gc.freeze()
+    before = gc.get_freeze_count()
+    collector.release(kept=collector.keep_large(100))
+    assert gc.get_freeze_count() == before
+
+
+def test_markets_that_are_loaded_again_do_not_stay_twice() -> None:
+    first = weakref.ref(Ring())
+    collector.keep()
+    assert first() is None  # garbage is not kept
+    ring: Ring | None = Ring()
+    second = weakref.ref(ring)
+    collector.keep()
+    ring = None
+    collector.keep()
+    assert second() is None  # nor what has become garbage since
+
+
+def test_a_worker_looks_at_what_has_lived_for_long_only_when_it_is_told_to() -> None:
+    collector.seldom()
+    old = Ring()
+    gc.collect()  # it has lived for long
+    reference = weakref.ref(old)
+    del old
+    seen = [dict(row) for row in gc.get_stats()]
+    while gc.get_stats()[1]["collections"] < seen[1]["collections"] + 3:
+        _ = [Ring() for _ in range(10_000)]
+    assert gc.get_stats()[2]["collections"] == seen[2]["collections"]
+    assert reference() is not None
+    collector.collect()
+    assert reference() is None
