@@ -10,7 +10,7 @@ from fleetsync.wire import FrameDecoder, Message, WireError, encode
 
 log = logging.getLogger(__name__)
 
-GATHER_S = 0.005
+GATHER_S = 0.008
 """At full load frames leave this far apart, with all that came up meanwhile: a frame costs far more than a message.
 Where it is quiet, a message leaves at once, and an urgent one does always, with all that waits before it."""
 UNSENT_MAX = 64 * 2**20

@@ -17,7 +17,7 @@ from fleetsync.writer import Writer
 
 _IDLE_WAIT_MS = 1_000
 _MANY = 16  # syncs in flight, from which on turns keep their distance ...
-_DISTANCE_MS = 5  # ... from the end of one to the start of the next
+_DISTANCE_MS = 8  # ... from the end of one to the start of the next
 
 
 class Loop:
