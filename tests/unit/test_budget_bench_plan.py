@@ -122,5 +122,7 @@ def test_what_no_budget_keeps_is_found_out() -> None:
 def test_a_given_budget_says_how_many_robots_fit_and_more_budget_holds_more() -> None:
     level = parse("holding p95 <= 6s")
     planner = Planner(small(), "fixed", level, minutes=3, seed=1, tell=lambda text: None)
-    fits = [planner.plan(budget).robots_fit for budget in (100, 250)]
-    assert 20 <= fits[0] < fits[1]
+    fits = [planner.plan(budget).accounts_fit for budget in (100, 250)]
+    assert 5 <= fits[0] < fits[1]
+    just, more = (attempt(Trial(grown(small(), accounts), 100, "fixed", 3)).row for accounts in (fits[0], fits[0] + 1))
+    assert (broken(level, just), broken(level, more)) == ([], [*level])
