@@ -53,8 +53,8 @@ class Ledger:
 
     __slots__ = ("aligned", "burst", "emission_us", "foreign", "foreign_before", "foreign_pace", "frozen_until_ms",
                  "granted", "in_log", "key", "known_from_ms", "limit", "log", "marked_at_ms", "marked_foreign",
-                 "overdraft", "recent", "reserve", "room", "seen_sent_at_ms", "seen_used", "slack_ms", "tat_us",
-                 "unseen", "window_index", "window_ms", "window_own")
+                 "overdraft", "recent", "reserve", "room", "seen_sent_at_ms", "seen_used", "slack_ms", "slice_index",
+                 "slice_ms", "tat_us", "unseen", "window_index", "window_ms", "window_own")
 
     def __init__(self, key: str, quota: Quota, *, biggest: int, settings: Settings, now_ms: int) -> None:
         self.key = key
@@ -74,6 +74,7 @@ class Ledger:
         self.unseen = 0  # the sum of these units
         self.log: deque[tuple[int, int]] = deque()  # (granted at, units) of the last window and slack, by slices
         self.in_log = 0  # the sum of these units
+        self.slice_ms, self.slice_index = quota.window_ms // _SLICES or 1, -1
         self.known_from_ms = 0  # the log is blank, or proven wrong, for windows that end before this
         self.tat_us = now_ms * 1000
         self.emission_us = 0
@@ -155,11 +156,13 @@ class Ledger:
                 self.unseen += units
 
     def _note(self, units: int, now_ms: int) -> None:
-        log, slice_ms = self.log, self.window_ms // _SLICES or 1
+        log, index = self.log, now_ms // self.slice_ms
         self.in_log += units
-        if log and log[-1][0] // slice_ms == now_ms // slice_ms:
-            units += log.pop()[1]
-        log.append((now_ms, units))
+        if index == self.slice_index and log:
+            log[-1] = now_ms, log[-1][1] + units
+        else:
+            self.slice_index = index
+            log.append((now_ms, units))
         while log[0][0] <= now_ms - self.window_ms - self.slack_ms:
             self.in_log -= log.popleft()[1]
 

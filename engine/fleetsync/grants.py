@@ -80,7 +80,7 @@ class Granter:
         """Serve ready accounts, the route whose head has waited longest first, until nothing can be granted."""
         routes = [route for route in self._core.fleet.routes.values() if route.ready.live]
         while routes and self.scheduled_blocked_ms <= now_ms:
-            route = _longest_waiting(routes, now_ms)
+            route = routes[0] if len(routes) == 1 else _longest_waiting(routes, now_ms)
             if route.scheduled_blocked_ms > now_ms or not self._serve_scheduled(route, now_ms):
                 routes.remove(route)
         for route in self._core.fleet.routes.values():

@@ -44,9 +44,7 @@ class Reader:
         if call.surface is Surface.FILLS:
             return
         if call.surface is Surface.POSITIONS:
-            keys_ms, as_ofs_ms, index = fleet.stamps.positions_key_ms, fleet.stamps.positions_as_of_ms, state.index
-            keys_ms[index] = max(keys_ms[index], sync.key_ms)
-            as_ofs_ms[index] = max(as_ofs_ms[index], as_of_ms)
+            self.stamp_positions(state, sync.key_ms, as_of_ms)
         elif not call.symbol:
             if call.surface is Surface.ORDERS:
                 state.orders_key_ms, state.orders_as_of_ms = sync.key_ms, as_of_ms
@@ -58,6 +56,12 @@ class Reader:
                     fleet.orders_key_ms[slot], fleet.orders_as_of_ms[slot] = sync.key_ms, as_of_ms
                 else:
                     fleet.conditional_read[slot] = sync.key_ms, as_of_ms
+
+    def stamp_positions(self, state: AccountState, key_ms: int, as_of_ms: int) -> None:
+        """The account's positions were read; reports that overtake each other take nothing back."""
+        stamps, index = self._core.fleet.stamps, state.index
+        stamps.positions_key_ms[index] = max(stamps.positions_key_ms[index], key_ms)
+        stamps.positions_as_of_ms[index] = max(stamps.positions_as_of_ms[index], as_of_ms)
 
     def _ask_for_more(self, state: AccountState, call: Call) -> None:
         """A list was cut short: read more pages the next time, as many as the quotas can ever hold at once."""

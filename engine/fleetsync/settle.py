@@ -48,14 +48,30 @@ class Settlement:
         state.came_back()
         if core.journal.wants_record(now_ms):
             core.journal.batch.syncs.append(sync.record(done, now_ms))
+        if self._is_as_before(state, sync, done):
+            self._put_back(state, sync, done.answers[0].as_of_ms, now_ms)
+            return
         stamps, index = state.route.stamps, state.index
         late = bool(sync.slots) and core.timing.was_late(sync.slots[0], state, sync.key_ms)
         read_before_ms = stamps.positions_as_of_ms[index]
         self.reader.proven_before = read_before_ms, stamps.positions_key_ms[index]
         changes_before = core.journal.last_change
+        core.inbox.hear(done, state, core.fleet)
+        sights = self._read(state, sync, done, now_ms)
+        touched: Collection[int] = sync.slots
+        if sights or sync.urgent_slots:
+            together = {*sync.slots, *sync.urgent_slots}
+            for symbol, seen in sights.items():
+                together.update(self.reader.reconcile(state, symbol, seen, now_ms))
+            touched = together
+        if core.timing.adaptive and stamps.positions_as_of_ms[index] > read_before_ms:
+            self._learn(touched, core.journal.found_since(changes_before), read_before_ms, now_ms)
+        self._finish(state, sync, touched, now_ms, late=late)
+
+    def _read(self, state: AccountState, sync: Sync, done: SyncDone, now_ms: int) -> dict[str, list[Sight]]:
+        """Go through the answers: how far the account was read, what went wrong, and what they show of each book."""
         sights: dict[str, list[Sight]] = {}
         good = 0
-        core.inbox.hear(done, state, core.fleet)
         for answer in done.answers:
             if answer.fault is None or (answer.fault is Fault.NOT_FOUND and answer.call.surface is Surface.ORDER):
                 good += 1
@@ -66,15 +82,35 @@ class Settlement:
                 self.trouble.failed(state, sync, answer, now_ms)
         if good:
             self.trouble.healthy(state)
-        touched: Collection[int] = sync.slots
-        if sights or sync.urgent_slots:
-            together = {*sync.slots, *sync.urgent_slots}
-            for symbol, seen in sights.items():
-                together.update(self.reader.reconcile(state, symbol, seen, now_ms))
-            touched = together
-        if core.timing.adaptive and stamps.positions_as_of_ms[index] > read_before_ms:
-            self._learn(touched, core.journal.found_since(changes_before), read_before_ms, now_ms)
-        self._finish(state, sync, touched, now_ms, late=late)
+        return sights
+
+    def _is_as_before(self, state: AccountState, sync: Sync, done: SyncDone) -> bool:
+        """Whether an account that holds nothing, and of which nobody waits to hear, still holds nothing.
+
+        That is what most syncs find. It changes two numbers of the account and the next runs of its robots, as the way
+        through all the cases would, in half the time.
+        """
+        answer, inbox = done.answers[0], self._core.inbox
+        quiet = state.agenda is CLEAR and sync.calls is state.route.routine and not (state.books or sync.urgent_slots)
+        told = answer.rows is not None or answer.fault is not None or not answer.complete
+        awaited = inbox.pending or inbox.waiters or self._core.fleet.unread or state.route.circuit.failures
+        return quiet and not (told or awaited or state.waiting or self._core.timing.adaptive)
+
+    def _put_back(self, state: AccountState, sync: Sync, as_of_ms: int, now_ms: int) -> None:
+        """An account is as it was: its robots go back to the heap."""
+        fleet, route, timing = self._core.fleet, state.route, self._core.timing
+        late = bool(sync.slots) and timing.was_late(sync.slots[0], state, sync.key_ms)
+        self.reader.stamp_positions(state, sync.key_ms, as_of_ms)
+        timing.draw_jitter(state, self._core.rng, late=late)
+        for slot in sync.slots:
+            if fleet.phase[slot] != Phase.FLAT:
+                self.refresh_phase(slot, state)
+        stretched_ms = route.stretch.now_ms(now_ms)
+        state.waiting = sync.slots
+        route.due += len(sync.slots)
+        oldest_ms = self.rearm(state, stretched_ms)
+        if state.waiting:
+            self.next_step(state, now_ms, max(oldest_ms, stretched_ms - _PLACE_KEPT_MS))
 
     def _learn(self, touched: Iterable[int], found: set[str], since_ms: int, now_ms: int) -> None:
         fleet = self._core.fleet
