@@ -32,6 +32,7 @@ _STATUSES = {
 _UNIFIED_STATUSES = {"open", "closed", "canceled", "expired", "rejected"}
 _HEDGED = {"LONG": "long", "SHORT": "short"}
 _SIDES = {"buy", "sell"}
+_END_OF_TIME_MS = 1 << 53  # as far as every reader of JSON can count
 
 
 position_key: Callable[[Row], tuple[Any, ...]] = itemgetter(
@@ -45,11 +46,11 @@ def binance_position(row: Row, name: Name) -> Position:
     short = amount.startswith("-")
     side = _HEDGED.get(row["positionSide"]) or ("short" if short else "long")
     return Position(
-        symbol=name(row["symbol"]),
+        symbol=name(_text(row["symbol"])),
         side=side,
         size=amount.removeprefix("-"),
         entry_price=canonical(row["entryPrice"]),
-        updated_at_ms=int(row["updateTime"]),
+        updated_at_ms=_instant(row["updateTime"]),
         hedged=row["positionSide"] in _HEDGED,
     )
 
@@ -62,9 +63,9 @@ order_key: Callable[[Row], tuple[Any, ...]] = itemgetter(
 def binance_order(row: Row, name: Name) -> Order:
     """One row of openOrders, or the answer of order."""
     return Order(
-        id=str(row["orderId"]),
+        id=_id(row["orderId"]),
         client_id=str(row["clientOrderId"]),
-        symbol=name(row["symbol"]),
+        symbol=name(_text(row["symbol"])),
         side=_side(row["side"]),
         type=str(row["type"]).lower(),
         price=_price(row["price"]),
@@ -73,8 +74,8 @@ def binance_order(row: Row, name: Name) -> Order:
         status=_STATUSES.get(row["status"], "unknown"),
         reduce_only=_flag(row["reduceOnly"]),
         conditional=False,
-        created_at_ms=int(row["time"]),
-        updated_at_ms=int(row["updateTime"]),
+        created_at_ms=_instant(row["time"]),
+        updated_at_ms=_instant(row["updateTime"]),
     )
 
 
@@ -86,9 +87,9 @@ conditional_key: Callable[[Row], tuple[Any, ...]] = itemgetter(
 def binance_conditional(row: Row, name: Name) -> Order:
     """One row of openAlgoOrders, or the answer of algoOrder. Its fills are those of the order that it triggers."""
     return Order(
-        id=str(row["algoId"]),
+        id=_id(row["algoId"]),
         client_id=str(row["clientAlgoId"]),
-        symbol=name(row["symbol"]),
+        symbol=name(_text(row["symbol"])),
         side=_side(row["side"]),
         type=str(row["orderType"]).lower(),
         price=_price(row["price"]),
@@ -97,21 +98,21 @@ def binance_conditional(row: Row, name: Name) -> Order:
         status=_STATUSES.get(row["algoStatus"], "unknown"),
         reduce_only=_flag(row.get("reduceOnly", False)) or _flag(row.get("closePosition", False)),
         conditional=True,
-        created_at_ms=int(row["createTime"]),
-        updated_at_ms=int(row["updateTime"]),
+        created_at_ms=_instant(row["createTime"]),
+        updated_at_ms=_instant(row["updateTime"]),
     )
 
 
 def binance_fill(row: Row, name: Name) -> Fill:
     """One row of userTrades."""
     return Fill(
-        id=str(row["id"]),
-        order_id=str(row["orderId"]),
-        symbol=name(row["symbol"]),
+        id=_id(row["id"]),
+        order_id=_id(row["orderId"]),
+        symbol=name(_text(row["symbol"])),
         side=_side(row["side"]),
         price=canonical(row["price"]),
         size=canonical(row["qty"]),
-        at_ms=int(row["time"]),
+        at_ms=_instant(row["time"]),
     )
 
 
@@ -128,7 +129,7 @@ def unified_position(row: Row) -> Position:
         side=side,
         size=size.removeprefix("-"),
         entry_price=canonical(_decimal(row["entryPrice"])),
-        updated_at_ms=int(row.get("lastUpdateTimestamp") or row.get("timestamp") or 0),
+        updated_at_ms=_instant(row.get("lastUpdateTimestamp") or row.get("timestamp") or 0),
         hedged=row.get("hedged") is True,
     )
 
@@ -136,7 +137,7 @@ def unified_position(row: Row) -> Position:
 def unified_order(row: Row, *, conditional: bool) -> Order:
     """One of ccxt's orders."""
     price = canonical(_decimal(row.get("price")))
-    created_at_ms = int(row.get("timestamp") or 0)
+    created_at_ms = _instant(row.get("timestamp") or 0)
     return Order(
         id=_text(row["id"]),
         client_id=str(row.get("clientOrderId") or ""),
@@ -150,7 +151,7 @@ def unified_order(row: Row, *, conditional: bool) -> Order:
         reduce_only=bool(row.get("reduceOnly")),
         conditional=conditional,
         created_at_ms=created_at_ms,
-        updated_at_ms=int(row.get("lastUpdateTimestamp") or row.get("lastTradeTimestamp") or created_at_ms),
+        updated_at_ms=_instant(row.get("lastUpdateTimestamp") or row.get("lastTradeTimestamp") or created_at_ms),
     )
 
 
@@ -163,7 +164,7 @@ def unified_fill(row: Row) -> Fill:
         side=_side(row["side"]),
         price=canonical(_decimal(row["price"])),
         size=canonical(_decimal(row["amount"])),
-        at_ms=int(row["timestamp"]),
+        at_ms=_instant(row["timestamp"]),
     )
 
 
@@ -187,6 +188,17 @@ def _text(value: Any) -> str:
     if not isinstance(value, str) or not value:
         raise ValueError("a key field is missing")
     return value
+
+
+def _id(value: Any) -> str:
+    return str(value) if type(value) is int else _text(value)
+
+
+def _instant(value: Any) -> int:
+    at_ms = int(value)
+    if not 0 <= at_ms < _END_OF_TIME_MS:
+        raise ValueError("an instant out of reach")
+    return at_ms
 
 
 def _flag(value: Any) -> bool:

@@ -19,6 +19,8 @@ from fleetsync.tariff import Cost, Tariff
 from fleetsync.units import SECOND_MS, s_from_ms
 
 USED_WEIGHT_HEADER = "X-MBX-USED-WEIGHT-1M"
+BODY_MAX = 64 * 2**20
+"""Bytes of one answer. The largest that is known, the markets of a spot exchange, has a quarter of that."""
 _SLOW_DOWN = {418, 429}
 
 
@@ -142,6 +144,7 @@ class MeteredSession:
             # cookies must not travel with another's requests.
             connector=_Connector(now_ms, limit=0, ssl=ssl_context or False),
             cookie_jar=aiohttp.DummyCookieJar(),
+            response_class=_Bounded,
         )
         # aiohttp would send a GET again by itself when a kept connection turns out dead: a call that nobody granted.
         self._session._retry_connection = False
@@ -189,6 +192,34 @@ class _Connector(aiohttp.TCPConnector):
         if (sent := LAST.get()) is not None:
             sent.sent_at_ms = self._now_ms()
         return connection
+
+
+class _Bounded(aiohttp.ClientResponse):
+    """A response whose body is read up to a bound, as it is after unpacking: an exchange could send one for ever."""
+
+    async def read(self) -> bytes:
+        """As aiohttp's.
+
+        Raises:
+            aiohttp.ClientPayloadError: there is more than `BODY_MAX`.
+        """
+        told = self.content_length
+        if self._body is not None or (told is not None and told <= BODY_MAX and "Content-Encoding" not in self.headers):
+            return await super().read()
+        try:
+            self._body = await self._portions()
+        except BaseException:
+            self.close()
+            raise
+        return self._body
+
+    async def _portions(self) -> bytes:
+        body = bytearray()
+        async for portion in self.content.iter_any():
+            body += portion
+            if len(body) > BODY_MAX:
+                raise aiohttp.ClientPayloadError(f"the answer is larger than {BODY_MAX} bytes")
+        return bytes(body)
 
 
 class _Metered:
