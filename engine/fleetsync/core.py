@@ -26,6 +26,7 @@ from fleetsync.grants import Granter
 from fleetsync.journal import Journal
 from fleetsync.messages import Call, FromWorker, SymbolsUnknown, SyncDone, ToWorker, WorkerLost, WorkerUp
 from fleetsync.model import Account, Change, Robot, Surface
+from fleetsync.planner import Prices
 from fleetsync.ports import Batch, Loaded
 from fleetsync.settle import Settlement
 from fleetsync.sync import Sync
@@ -145,6 +146,7 @@ class Core:
         self.journal.asked(now_ms, "", "settings", {"calls_per_minute": limit})
         self.granter.urgent_blocked_ms = self.granter.scheduled_blocked_ms = 0
         for route in self.fleet.routes.values():
+            route.prices = Prices(route.tariff, limit)  # what is scarce decides what is cheap
             route.unblock()
 
     # -- events

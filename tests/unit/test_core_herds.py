@@ -1,11 +1,13 @@
-"""Accounts whose keys came to coincide do not stay together: their calls flatten, and a scarce budget stays full."""
+"""Crowds: keys that coincide spread, a scarce budget stays full, and a burst of events waits for no budget."""
 
 from dataclasses import replace
 from itertools import pairwise
 
+from tests.unit.builders import position
 from tests.unit.core_world import TARIFF, World
 
 from fleetsync.messages import WorkerUp
+from fleetsync.planner import Need, plan
 
 _ACCOUNTS, _INTERVAL_MS = 100, 5_000
 _MINUTE_MS = 60_000
@@ -74,3 +76,30 @@ def test_the_draw_of_a_new_place_makes_one_interval_shorter_and_none_longer() ->
         gaps = [later - earlier for earlier, later in pairwise(world.syncs(f"a{number}"))]
         assert max(gaps) <= _INTERVAL_MS + 100
         assert sum(gap < 0.9 * _INTERVAL_MS for gap in gaps) <= 1
+
+
+def test_a_burst_of_events_in_a_quiet_minute_waits_for_no_budget() -> None:
+    """Twenty robots open within a second: a list of positions and one of orders each, 120 of 2,400 units of weight."""
+    world = World()
+    for number in range(20):
+        world.account(f"a{number}")
+        world.robot(f"r{number}", f"a{number}", first_in_ms=number * 1_500)
+    world.run(3 * _MINUTE_MS)
+    for number in range(20):
+        world.truth[f"a{number}"].positions = [position()]
+        world.event(f"r{number}", "opened", side="long")
+        asked_ms = world.now_ms
+        world.run(50)
+        served = [at_ms for at_ms in world.syncs(f"a{number}") if at_ms >= asked_ms]
+        assert served[:1] == [asked_ms]
+
+
+def test_a_cap_that_changes_changes_what_is_cheap() -> None:
+    """With few calls a minute one list of all orders costs less than eight lists, with many it costs more."""
+    world = World(calls_per_minute=60)
+    world.account()
+    route = world.core.fleet.account_by_id["main"].route
+    need = Need(orders=tuple(f"C{number}/USDT:USDT" for number in range(8)))
+    assert len(plan(need, route.prices)) == 1
+    world.core.set_calls_per_minute(6_000, world.now_ms)
+    assert len(plan(need, route.prices)) == 8
