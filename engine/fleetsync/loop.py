@@ -56,8 +56,8 @@ class Loop:
                 self._crew.send(worker, message)
             self.writer.look()
             self.tell()
-            if len(core.in_flight) >= _MANY:
-                await self._gather()
+            if len(core.in_flight) >= _MANY and await self._gathered():
+                continue
             wake_at_ms = core.next_wake_at_ms(now_ms) if not self.stopping else None
             wait_ms = _IDLE_WAIT_MS if wake_at_ms is None else max(wake_at_ms - self._clock.now_ms(), 1)
             await self.wait(min(wait_ms, _IDLE_WAIT_MS))
@@ -77,15 +77,14 @@ class Loop:
             timer.cancel()
         self._wake.clear()
 
-    async def _gather(self) -> None:
-        """Let reports come together, unless somebody waits for one of them."""
+    async def _gathered(self) -> bool:
+        """Let reports come together, unless somebody waits for one of them; whether there is something to look at."""
         self._gathering = True
         try:
             await self.wait(_DISTANCE_MS)
         finally:
             self._gathering = False
-        if self._messages or self._called:
-            self._wake.set()
+        return bool(self._messages) or self._called
 
     def deliver(self, messages: Sequence[FromWorker]) -> None:
         """The crew hands messages over; the loop takes them in at its next turn."""
