@@ -22,6 +22,12 @@ def memory_mib(pid: int) -> float:
         return int(statm.read().split()[1]) * _PAGE_KIB / 1024
 
 
+def queued_s(pid: int) -> float:
+    """Seconds that a process' main thread could have run so far and had no core."""
+    with open(f"/proc/{pid}/schedstat", encoding="ascii") as schedstat:
+        return int(schedstat.read().split()[1]) / 1e9
+
+
 @dataclass
 class Watch:
     """Processor time of some processes from now on."""
@@ -31,6 +37,7 @@ class Watch:
     def __post_init__(self) -> None:
         self._begun_s = time.perf_counter()
         self._before = {pid: cpu_s(pid) for pids in self.pids.values() for pid in pids}
+        self._queued_before = {pid: queued_s(pid) for pid in self._before}
 
     def span_s(self) -> float:
         """Since when we watch."""
@@ -39,6 +46,12 @@ class Watch:
     def used_s(self) -> dict[str, float]:
         """Processor seconds by name."""
         return {name: sum(cpu_s(pid) - self._before[pid] for pid in pids) for name, pids in self.pids.items()}
+
+    def queued(self) -> dict[str, float]:
+        """By name, the share of the time in which there was work and no core: above that, latencies are not ours."""
+        span_s = self.span_s()
+        return {name: sum(queued_s(pid) - self._queued_before[pid] for pid in pids) / len(pids) / span_s
+                for name, pids in self.pids.items()}
 
     def memory_mib(self) -> dict[str, float]:
         """Resident memory by name."""
