@@ -41,6 +41,7 @@ simulate: install ## Run thousands of simulated fleets with faults (SEEDS=2000)
 
 soak: install ## Run what takes hours: full load with faults on real processes (SOAK_MINUTES=60)
 	SOAK_MINUTES=$(SOAK_MINUTES) $(BIN)/python -m pytest tests -m soak -s
+	FUZZ=30 $(BIN)/python -m pytest tests/unit -k "fuzz or wire"
 
 # Universal: one lock for the Pythons and platforms that we support. The build backend is in, so that an installation
 # needs nothing that is not pinned; an editable one needs `editables` as well.

@@ -4,8 +4,9 @@ import string
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from tests.unit.fuzzing import tried
 
 from fleetsync.errors import ConfigError
 from fleetsync_adapters.fleet_file import SECTIONS, load_fleet, setting_keys
@@ -111,20 +112,20 @@ def test_the_good_files_of_this_fuzz_are_good() -> None:
 
 
 @given(documents)
-@settings(max_examples=300, deadline=None, derandomize=True)
+@tried(300)
 def test_any_toml_document_gives_a_fleet_or_a_config_error(document: dict[str, object]) -> None:
     text = "".join(f"{key} = {toml(value)}\n" for key, value in document.items())
     only_config_error(text.encode("utf-8", "surrogatepass"), CSV.encode())
 
 
 @given(st.data())
-@settings(max_examples=300, deadline=None, derandomize=True)
+@tried(300)
 def test_a_damaged_fleet_file_gives_a_fleet_or_a_config_error(data: st.DataObject) -> None:
     only_config_error(damaged(GOOD.encode(), [b"[", b'"', b"\n", b"=", b"'''", b"{"], data), CSV.encode())
 
 
 @given(st.data())
-@settings(max_examples=300, deadline=None, derandomize=True)
+@tried(300)
 def test_a_damaged_csv_gives_a_fleet_or_a_config_error(data: st.DataObject) -> None:
     rows = damaged(CSV.encode(), [b",", b'"', b"\r", b"\n", b"\0", b"nan", b"1e999", b"\xc5\xbf"], data)
     only_config_error(GOOD.encode(), rows)

@@ -10,8 +10,9 @@ from urllib.parse import urlsplit
 
 import orjson
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from tests.unit.fuzzing import tried
 from tests.unit.http_lab import TOKEN, Lab, lab
 from tests.unit.schema_fuzz import Drawn, Requests, Shapes
 
@@ -76,8 +77,7 @@ def served() -> Iterator[Served]:
     made.stop()
 
 
-@settings(derandomize=True, database=None, deadline=None, max_examples=EXAMPLES * 17,
-          suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture, HealthCheck.data_too_large])
+@tried(EXAMPLES * 17)
 @given(data=st.data())
 def test_whatever_is_asked_is_answered_as_the_schema_says_and_tells_no_secret(served: Served,
                                                                              data: st.DataObject) -> None:

@@ -7,8 +7,9 @@ from typing import Any
 
 import orjson
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from tests.unit.fuzzing import tried
 
 from fleetsync.config import CADENCE_MODES, Settings
 from fleetsync.messages import AddAccount, Answer, Call, Dispatch, Request, SyncDone, WorkerLost
@@ -39,7 +40,7 @@ HELLOS = st.builds(Hello, INTS, INTS, SETTINGS, st.lists(SPECS, max_size=2).map(
 MESSAGES: st.SearchStrategy[Message] = HELLOS | st.one_of(
     *(st.from_type(kind) for kind in Message.__args__ if kind is not Hello))
 
-EXACT = settings(derandomize=True, deadline=None, max_examples=150)  # the same examples each time, however busy we are
+EXACT = tried(150)
 
 CALL = Call(Surface.ORDERS, "BTC/USDT:USDT")
 DONE = SyncDone(7, (Answer(CALL, 5, complete=True),), (Request("GET /orders", 1, 5, 200),))
