@@ -19,10 +19,11 @@ from fleetsync_adapters.budget_bench.optimum import optimum_unseen_ms, silent_sh
 from fleetsync_adapters.budget_bench.recording import read_recording, with_recording
 from fleetsync_adapters.budget_bench.spans import Ages, percentile_ms
 from fleetsync_adapters.budget_bench.table import show_rows
-from fleetsync_adapters.budget_bench.trial import Trial, attempt, attempt_all
+from fleetsync_adapters.budget_bench.trial import Trial, attempt, attempt_all, keep_nothing
 from fleetsync_adapters.cli.commands import fleetsync
 from fleetsync_adapters.cli.entry import run_command
 from fleetsync_adapters.simulation.workload import Workload
+from fleetsync_adapters.simulation.world import World
 from fleetsync_adapters.tariffs import load_tariff
 
 SILENT = Workload(announced=0.0, by_hand=0.0, holding_share=0.5)
@@ -117,6 +118,16 @@ def test_the_same_seed_gives_the_same_row_in_this_process_and_in_others() -> Non
     there = dict(attempt_all(trials, 2, lambda place, share: None))
     assert {place: outcome.row for place, outcome in here.items()} == {
         place: outcome.row for place, outcome in there.items()}
+
+
+def test_the_exchange_of_a_long_trial_does_not_grow() -> None:
+    fleet = fleet_made(1, 0.5, 1, "binanceusdm", Workload(changes_per_hour=900.0, announced=0.0), 1)
+    world = World(fleet.setup(budget=60, policy="fixed", minutes=180, seed=1))
+    keep_nothing(world)
+    world.run()
+    assert world.trader.deeds > 2_400
+    (book,) = world.venue.books.accounts
+    assert len(book.orders) < 2 * 450 * 1.2  # half an hour of them, and as many again until they are looked through
 
 
 def test_whoever_gives_up_half_way_leaves_no_process_behind() -> None:

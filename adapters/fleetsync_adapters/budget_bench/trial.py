@@ -6,7 +6,7 @@ import signal
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from multiprocessing.queues import SimpleQueue
 from typing import Any
 
@@ -19,6 +19,7 @@ from fleetsync_adapters.memory_store import MemoryStore
 from fleetsync_adapters.simulation.world import World
 
 WARM_UP_SHARE, WARM_UP_MINUTES_MAX = 10, 5
+_REMEMBERED_MS = 30 * MINUTE_MS  # longer than a robot goes unread by any budget that somebody would run
 _CURVE_POINTS = 60
 _LOOK_S = 0.2
 Progress = Callable[[int, float], None]  # trial, share done
@@ -86,9 +87,15 @@ def attempt(trial: Trial, progress: Callable[[float], None] | None = None,
 
 
 def keep_nothing(world: World) -> None:
-    """Give the world's engine a store that forgets: it is not restarted, and its rows answer no question here."""
+    """Give the world's engine a store that forgets: it is not restarted, and its rows answer no question here.
+
+    The exchange forgets what has ended, too, once nobody asks for it any more: a large fleet trades for days.
+    """
     assert world.life is not None
     world.store = world.life.store = _Forgetful()
+    books = world.venue.books
+    books.rules = replace(books.rules, unfilled_kept_ms=_REMEMBERED_MS, orders_kept_ms=_REMEMBERED_MS,
+                          fills_kept_ms=_REMEMBERED_MS)
 
 
 def attempt_all(trials: Sequence[Trial], jobs: int, progress: Progress) -> Generator[tuple[int, Outcome], None, None]:
