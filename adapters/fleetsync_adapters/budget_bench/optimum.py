@@ -21,7 +21,8 @@ from fleetsync.tariff import Scope, Tariff
 from fleetsync.units import HOUR_MS, MINUTE_MS
 from fleetsync_adapters.simulation.workload import Workload
 
-_DRAWS = 24  # states of an account's robots that the mean of sqrt(c l) is taken over
+_DRAWS = 24  # states of an account's robots that the mean of sqrt(c l) is taken over ...
+_DRAWS_IN_ALL = 4_800  # ... fewer where there are many accounts to take the mean over, too
 
 
 def optimum_unseen_ms(accounts: Sequence[Account], robots: Sequence[Robot], tariffs: Mapping[str, Tariff],
@@ -33,11 +34,12 @@ def optimum_unseen_ms(accounts: Sequence[Account], robots: Sequence[Robot], tari
             by_account[robot.account].append(robot)
     rng = Random(f"{seed} optimum")
     whole = rates = 0.0
+    draws = min(_DRAWS, max(_DRAWS_IN_ALL // max(len(accounts), 1), 2))
     for account in accounts:
         mine = by_account[account.id]
         cost = round_calls(tariffs[account.exchange], len({robot.symbol for robot in mine}))
-        states = [sum(rate_now(robot, workload, rng) for robot in mine) for _ in range(_DRAWS)]
-        whole += sqrt(cost) * sum(map(sqrt, states)) / _DRAWS
+        states = [sum(rate_now(robot, workload, rng) for robot in mine) for _ in range(draws)]
+        whole += sqrt(cost) * sum(map(sqrt, states)) / draws
         rates += sum(mean_rate(robot, workload) for robot in mine)
     if not rates:
         return None
