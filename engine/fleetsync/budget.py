@@ -9,6 +9,10 @@ most `b + r*T` units in any span T, so for a quota of `L` in `W` we set
 and no window of W holds more than L *where the exchange counts*, wherever that window starts. The price is b/L + J/W of
 the quota (2-3 %). A ledger starts empty: what an earlier run of ours spent in the last window is thereby allowed for.
 
+A call of several pages is granted whole, and its later pages leave when those before them have come: any time until it
+is reported. So they are held: they take room in the bucket, do not drain from it, and are charged when they have surely
+left. Otherwise the pages that wait behind a slow exchange would fall together into one window.
+
 Urgent work (events, forced syncs, open questions) may use the whole burst; scheduled work leaves it `urgent_share`.
 A charge that is larger than the burst (a list of many pages) waits until the bucket has stood full for the difference.
 
@@ -52,7 +56,7 @@ class Ledger:
     """One quota within one scope: how much of it is spent, exactly, in microseconds of theoretical arrival time."""
 
     __slots__ = ("aligned", "burst", "emission_us", "foreign", "foreign_before", "foreign_pace", "frozen_until_ms",
-                 "granted", "in_log", "key", "known_from_ms", "limit", "log", "marked_at_ms", "marked_foreign",
+                 "granted", "held", "in_log", "key", "known_from_ms", "limit", "log", "marked_at_ms", "marked_foreign",
                  "overdraft", "recent", "reserve", "room", "seen_sent_at_ms", "seen_used", "slack_ms", "slice_index",
                  "slice_ms", "tat_us", "unseen", "window_index", "window_ms", "window_own")
 
@@ -62,6 +66,7 @@ class Ledger:
         self.aligned = quota.aligned
         self.slack_ms = settings.grant_valid_ms + settings.network_jitter_ms
         self.granted = 0
+        self.held = 0  # units that are granted and may leave at any time
         self.frozen_until_ms = 0
         self.foreign = self.foreign_before = 0  # other programs' use in this aligned window and in the one before
         self.foreign_pace = 0.0  # their units a millisecond, lately
@@ -110,6 +115,7 @@ class Ledger:
             return self.frozen_until_ms
         if self.seen_used >= 0 and now_ms // self.window_ms != self.window_index:
             self._roll(now_ms)
+        units += self.held
         room = self.burst if urgent else self.burst - self.reserve
         now_us, ahead_us = now_ms * 1000, self.tat_us
         if room > units:
@@ -193,7 +199,7 @@ class Ledger:
         self.seen_used, self.seen_sent_at_ms = used, sent_at_ms
         self._forget(sent_at_ms - self.slack_ms)
         # All that was granted counts as ours, what is still on its way too: our own calls never look like another's.
-        foreign = max(used - self.window_own, 0)
+        foreign = max(used - self.window_own - self.held, 0)
         if foreign or self.foreign:
             self.foreign = foreign
             self._mark(sent_at_ms)
@@ -237,6 +243,9 @@ class Ledger:
         return self.seen_used + self.unseen + units + self._foreign_to_come(now_ms) <= self.limit
 
 
+Charges = Sequence[tuple[Ledger, int]]
+
+
 class Budget:
     """All ledgers. Grants are all or none; a blocked ledger holds up only the work that needs it."""
 
@@ -261,10 +270,11 @@ class Budget:
             ledger.freeze(self.freezes.pop(key, 0))
         return ledger
 
-    def request(self, charges: Sequence[tuple[Ledger, int]], now_ms: int, *, urgent: bool) -> Deferral | None:
+    def request(self, charges: Charges, now_ms: int, *, urgent: bool, later: Charges = ()) -> Deferral | None:
         """Charge all, or none: None is a grant; otherwise the ledger that opens last, and when.
 
-        Ledgers are made with the largest charge they have to admit; the planner cuts its plans to that size.
+        Ledgers are made with the largest charge they have to admit; the planner cuts its plans to that size. `later` is
+        what of the charges is for pages after the first; it has to be released when their call is over.
         """
         at_ms, blocking = now_ms, None
         for ledger, units in charges:
@@ -273,9 +283,20 @@ class Budget:
                 at_ms, blocking = opens_at_ms, ledger
         if blocking is not None:
             return Deferral(blocking, at_ms)
+        held = dict(later)
         for ledger, units in charges:
-            ledger.charge(units, now_ms)
+            ledger.charge(units - held.get(ledger, 0) if held else units, now_ms)
+        for ledger, units in later:
+            ledger.held += units
+            ledger.granted += units
         return None
+
+    def release(self, later: Charges, now_ms: int) -> None:
+        """The call whose later pages were held is over, or given up: none of them will leave any more."""
+        for ledger, units in later:
+            ledger.held -= units
+            ledger.granted -= units
+            ledger.charge(units, now_ms)  # from here on they drain like all others
 
     def follow(self, ended_ms: int) -> None:
         """An earlier run of this engine may have sent calls until `ended_ms`."""

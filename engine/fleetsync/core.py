@@ -210,6 +210,8 @@ class Core:
         self.roster.finished(sync.worker, urgent=sync.urgent, waited_ms=waited_ms)
         if sync.route.circuit.probing:
             sync.route.circuit.ended(now_ms)
+        if sync.later or len(done.requests) > len(sync.calls):
+            self.tolls.over(sync.calls, sync.later, len(done.requests), now_ms)
         self.settlement.settle(sync, done, now_ms)
 
     def _done_late(self, done: SyncDone, now_ms: int) -> None:
@@ -237,6 +239,7 @@ class Core:
         del self.in_flight[sync.id]
         self.roster.finished(sync.worker, urgent=sync.urgent)
         sync.route.circuit.ended(now_ms)
+        self.budget.release(sync.later, now_ms)
         calls = sum(call.pages for call in sync.calls)
         self.journal.uncertain_calls += calls
         if self.roster.up(sync.worker):  # it may still report

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from fleetsync.account import CLEAR, NOBODY, NOTHING, AccountState, Route
-from fleetsync.budget import Deferral, dispatch_calls_max
+from fleetsync.budget import Charges, Deferral, dispatch_calls_max
 from fleetsync.messages import Call, Dispatch, OpenExchange
 from fleetsync.model import Surface
 from fleetsync.planner import Need, answers, cut, plan
@@ -134,6 +134,7 @@ class Granter:
             core.roster.stall(state, head_ms, urgent=urgent)
             return
         left_over: tuple[Call, ...] = ()
+        later: Charges = ()
         if need is _ROUTINE:
             calls, charges = route.routine, core.tolls.routine_charges(state, now_ms)
         else:
@@ -141,8 +142,9 @@ class Granter:
             if len(calls) > 1:
                 calls, left_over = self._cut(state, calls)
             charges = core.tolls.charges(state, calls, now_ms)
+            later = core.tolls.later(state, calls, now_ms)
         deferral = self._circuit(route, now_ms) if route.circuit.opened_at_ms else None
-        deferral = deferral or core.budget.request(charges, now_ms, urgent=urgent or borrowing)
+        deferral = deferral or core.budget.request(charges, now_ms, urgent=urgent or borrowing, later=later)
         if deferral is not None:
             self._defer(state, deferral, key_ms, urgent=urgent, borrowing=borrowing)
             return
@@ -150,6 +152,7 @@ class Granter:
         slots, state.waiting = state.waiting, NOBODY
         route.due -= len(slots)
         sync = self._sync(state, route, state.worker, calls, slots, head_ms, now_ms, urgent=urgent)
+        sync.later = later
         state.busy, state.last_calls = sync.id, calls
         full = urgent
         if need is not _ROUTINE or agenda is not CLEAR:

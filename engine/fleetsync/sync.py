@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fleetsync.account import AccountState, Route
+from fleetsync.budget import Charges
 from fleetsync.messages import Call, SyncDone
 
 
@@ -23,6 +24,7 @@ class Sync:
     give_up_at_ms: int
     urgent: bool
     urgent_slots: Mapping[int, int]  # robot -> read since when
+    later: Charges = ()  # what is held for its calls' later pages, until it is over
 
     def record(self, done: SyncDone, now_ms: int) -> dict[str, Any]:
         """As the store keeps it, for replay and tuning."""

@@ -1,7 +1,9 @@
 """Tolls: which ledgers a call draws on, and how much of each, by its exchange's tariff and its scope."""
 
+from dataclasses import replace
+
 from fleetsync.account import AccountState, Route
-from fleetsync.budget import Budget, Ledger
+from fleetsync.budget import Budget, Charges, Ledger
 from fleetsync.messages import Call
 from fleetsync.tariff import Scope
 
@@ -25,6 +27,16 @@ class Tolls:
                 ledger = self.ledger(route, name, state.account.id, cost.endpoint, call.symbol, now_ms)
                 totals[ledger] = totals.get(ledger, 0) + weight * call.pages
         return list(totals.items())
+
+    def later(self, state: AccountState, calls: tuple[Call, ...], now_ms: int) -> list[tuple[Ledger, int]]:
+        """What of that is for pages after the first, which leave when those before them have come."""
+        following = tuple(replace(call, pages=call.pages - 1) for call in calls if call.pages > 1)
+        return self.charges(state, following, now_ms) if following else []
+
+    def over(self, calls: tuple[Call, ...], later: Charges, requests: int, now_ms: int) -> None:
+        """These calls are over. Loading some markets takes more requests than were granted: what was sent is spent."""
+        self.budget.release(later, now_ms)
+        self.budget.operator.charge(max(requests - sum(call.pages for call in calls), 0), now_ms)
 
     def routine_charges(self, state: AccountState, now_ms: int) -> list[tuple[Ledger, int]]:
         """The same for what a quiet account is asked: one list for all accounts where they share all its quotas."""

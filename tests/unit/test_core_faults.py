@@ -1,15 +1,12 @@
 """The core under faults, restarts and a fleet that changes: what stops, what survives, and that nothing is lost."""
 
-from dataclasses import replace
-
 import pytest
 from tests.unit.builders import order, position
-from tests.unit.core_world import LATENCY_MS, START_MS, TARIFF, Truth, World, failing, settled
+from tests.unit.core_world import LATENCY_MS, START_MS, World, failing, settled
 
 from fleetsync.messages import Answer, Call, SyncDone, WorkerUp
 from fleetsync.model import Account, Fault, Phase, Surface
 from fleetsync.ports import Loaded
-from fleetsync.tariff import Quota, Scope
 
 ETH = "ETH/USDT:USDT"
 
@@ -90,108 +87,6 @@ def test_a_symbol_that_is_not_listed_stops_its_robots_and_is_not_asked_for_again
     assert len(asked) == 1
     assert "does not list" in world.core.fleet.stopped[slot]
     assert world.core.fleet.phase_seen(world.core.fleet.slot("good")) is Phase.WORKING
-
-
-@pytest.mark.parametrize("fault", [Fault.RATE_LIMITED, Fault.BANNED])
-def test_a_limit_freezes_the_calls_it_guards_for_as_long_as_it_says_and_over_a_restart(fault: Fault) -> None:
-    world = World()
-    for account in ("main", "other"):
-        world.account(account)
-        world.robot(f"of-{account}", account)
-    world.run(10_000)
-    world.answer = failing(fault=fault, retry_after_ms=45_000)
-    world.event("of-main")
-    world.run(1_000)
-    until_ms = world.syncs("main")[-1] + LATENCY_MS + 45_000
-    world.answer = lambda *_: None
-    loaded = world.loaded()
-    assert set(loaded.freezes.values()) == {until_ms}
-    world.event("of-other")
-    world.run(40_000)
-    assert max(world.syncs("main") + world.syncs("other")) < until_ms - 40_000
-    restarted = World(loaded=loaded, at_ms=world.now_ms)
-    restarted.account()
-    restarted.robot("of-main")
-    restarted.run(10_000)
-    assert min(restarted.syncs()) >= until_ms
-
-
-def test_a_ban_that_is_met_while_the_markets_load_freezes_too() -> None:
-    world = World()
-    world.account()
-    world.robot("r")
-    world.answer = lambda account, call, now_ms: Answer(call, now_ms, fault=Fault.BANNED, retry_after_ms=60_000)
-    world.run(50_000)
-    assert len(world.opened) == 1
-    assert set(world.loaded().freezes) == {"paper:weight", "paper:*"}
-
-
-_BY_ACCOUNT = replace(TARIFF, quotas=(Quota("weight", Scope.ACCOUNT, 2_400, 60_000),))
-
-
-@pytest.mark.parametrize("fault", [Fault.BANNED, Fault.RATE_LIMITED])
-def test_a_ban_holds_where_no_quota_stands_for_the_address_over_restarts_and_changes_of_the_cap(fault: Fault) -> None:
-    """Where all limits are the accounts' own, no ledger guards what a ban guards; a call may have none at all."""
-    free = replace(_BY_ACCOUNT, costs={key: replace(cost, weights=()) for key, cost in TARIFF.costs.items()})
-    world = World(tariff=_BY_ACCOUNT if fault is Fault.BANNED else free)
-    for account in ("main", "other"):
-        world.account(account)
-        world.robot(f"of-{account}", account)
-    world.run(10_000)
-    world.answer = failing(fault=fault, retry_after_ms=45_000)
-    world.event("of-main")
-    world.run(1_000)
-    until_ms = world.syncs("main")[-1] + LATENCY_MS + 45_000
-    world.answer = lambda *_: None
-    loaded = world.loaded()
-    sent = len(world.sent)
-    world.core.set_calls_per_minute(2_000, world.now_ms)
-    world.event("of-other")
-    world.run(30_000)
-    assert len(world.sent) == sent
-    restarted = World(tariff=world.core.fleet.tariffs["paper"], loaded=loaded, at_ms=world.now_ms)
-    restarted.account()
-    restarted.robot("of-main")
-    restarted.event("of-main")
-    restarted.run(5_000)
-    assert (restarted.opened, restarted.sent) == ([], [])
-    restarted.run(30_000)
-    assert min(restarted.syncs()) >= until_ms
-
-
-def test_an_answer_that_was_on_its_way_does_not_lift_a_ban() -> None:
-    world = World(tariff=_BY_ACCOUNT)
-    for account in ("main", "other"):
-        world.account(account)
-        world.robot(f"of-{account}", account)
-    world.run(10_000)
-    route = world.core.fleet.account_by_id["main"].route
-    for number in range(10):  # the exchange seemed down, and its circuit is open
-        route.circuit.failed(f"a{number}", world.now_ms, world.settings, world.core.rng)
-    route.freeze(world.now_ms + 60_000)
-    assert route.circuit.is_open
-    world.core.settlement.trouble.healthy(world.core.fleet.account_by_id["other"])
-    sent = len(world.sent)
-    world.event("of-other")
-    world.run(50_000)
-    assert len(world.sent) == sent
-
-
-def test_an_exchange_that_is_banned_does_not_keep_others_from_being_opened() -> None:
-    other = replace(TARIFF, exchange="spare")
-    world = World()
-    world.core.fleet.tariffs["spare"] = other
-    world.account()
-    world.robot("r")
-    world.answer = lambda _, call, now_ms: Answer(call, now_ms, fault=Fault.BANNED, retry_after_ms=60_000)
-    world.run(5_000)
-    world.core.add_account(Account("two", "spare"), world.now_ms)
-    world.truth["two"] = Truth()
-    world.robot("s", "two")
-    world.answer = lambda *_: None
-    world.run(5_000)
-    assert world.syncs("two")
-    assert not world.syncs("main")
 
 
 def test_an_exchange_that_is_down_is_probed_and_all_accounts_come_back_when_it_answers() -> None:
