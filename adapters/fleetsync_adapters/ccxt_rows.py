@@ -42,14 +42,14 @@ position_key: Callable[[Row], tuple[Any, ...]] = itemgetter(
 
 def binance_position(row: Row, name: Name) -> Position:
     """One row of positionRisk. An amount of zero stays: the symbol has only orders."""
-    amount = canonical(row["positionAmt"])
+    amount = _amount(row["positionAmt"])
     short = amount.startswith("-")
     side = _HEDGED.get(row["positionSide"]) or ("short" if short else "long")
     return Position(
         symbol=name(_text(row["symbol"])),
         side=side,
         size=amount.removeprefix("-"),
-        entry_price=canonical(row["entryPrice"]),
+        entry_price=_amount(row["entryPrice"]),
         updated_at_ms=_instant(row["updateTime"]),
         hedged=row["positionSide"] in _HEDGED,
     )
@@ -69,8 +69,8 @@ def binance_order(row: Row, name: Name) -> Order:
         side=_side(row["side"]),
         type=str(row["type"]).lower(),
         price=_price(row["price"]),
-        size=canonical(row["origQty"]),
-        filled=canonical(row["executedQty"]),
+        size=_amount(row["origQty"]),
+        filled=_amount(row["executedQty"]),
         status=_STATUSES.get(row["status"], "unknown"),
         reduce_only=_flag(row["reduceOnly"]),
         conditional=False,
@@ -93,7 +93,7 @@ def binance_conditional(row: Row, name: Name) -> Order:
         side=_side(row["side"]),
         type=str(row["orderType"]).lower(),
         price=_price(row["price"]),
-        size=canonical(row["quantity"] or "0"),  # a whole position is closed: no quantity of its own
+        size=_amount(row["quantity"] or "0"),  # a whole position is closed: no quantity of its own
         filled="0",
         status=_STATUSES.get(row["algoStatus"], "unknown"),
         reduce_only=_flag(row.get("reduceOnly", False)) or _flag(row.get("closePosition", False)),
@@ -110,15 +110,15 @@ def binance_fill(row: Row, name: Name) -> Fill:
         order_id=_id(row["orderId"]),
         symbol=name(_text(row["symbol"])),
         side=_side(row["side"]),
-        price=canonical(row["price"]),
-        size=canonical(row["qty"]),
+        price=_amount(row["price"]),
+        size=_amount(row["qty"]),
         at_ms=_instant(row["time"]),
     )
 
 
 def unified_position(row: Row) -> Position:
     """One of ccxt's positions; its contracts are already unsigned on most exchanges."""
-    size = canonical(row["contracts"])
+    size = _amount(row["contracts"])
     side = row["side"]
     if side not in {"long", "short"}:
         if size != "0" and not size.startswith("-"):
@@ -175,8 +175,14 @@ def _side(word: Any) -> str:
     return side
 
 
-def _price(text: Any) -> str:
-    price = canonical(text or "0")
+def _amount(value: Any) -> str:
+    if not isinstance(value, str | int) or isinstance(value, bool):
+        raise TypeError(f"no amount: a {type(value).__name__}")
+    return canonical(str(value))
+
+
+def _price(value: Any) -> str:
+    price = "0" if value in {None, ""} else _amount(value)
     return "" if price == "0" else price
 
 

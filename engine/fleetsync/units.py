@@ -14,6 +14,7 @@ HOUR_MS = 60 * MINUTE_MS
 DAY_MS = 24 * HOUR_MS
 
 ZERO = Decimal(0)
+_DIGITS_MAX = 60  # of an amount, before or behind its point
 
 
 def ms_from_s(seconds: float) -> int:
@@ -30,15 +31,17 @@ def canonical(number: str | Decimal) -> str:
     """One spelling for a decimal: no exponent, no trailing zeros, no minus zero (`"1.50" -> "1.5"`).
 
     Raises:
-        ValueError: `number` is not a finite decimal.
+        ValueError: `number` is not a finite decimal, or has more digits than any amount.
     """
     try:
         value = Decimal(number)
     except ArithmeticError as error:
-        raise ValueError(f"not a decimal: {number!r}") from error
+        raise ValueError(f"not a decimal: {str(number)[:_DIGITS_MAX]!r}") from error
     if not value.is_finite():
         raise ValueError(f"not a finite decimal: {number!r}")
     if value == ZERO:
         return "0"
+    if abs(value.adjusted()) > _DIGITS_MAX or len(value.as_tuple().digits) > _DIGITS_MAX:  # "1e999999" has a megabyte
+        raise ValueError(f"a decimal of more than {_DIGITS_MAX} digits")
     text = f"{value:f}"
     return text.rstrip("0").rstrip(".") if "." in text else text

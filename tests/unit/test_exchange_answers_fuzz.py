@@ -162,7 +162,7 @@ def clients() -> Iterator[dict[str, Client]]:
 
 def exact(amount: str) -> bool:
     """Whether a figure is a decimal number, of a size that a person could read."""
-    return Decimal(amount).is_finite() and len(amount) <= 60
+    return Decimal(amount).is_finite() and len(amount) <= 125
 
 
 def sound(answer: Answer) -> bool:
@@ -172,7 +172,7 @@ def sound(answer: Answer) -> bool:
     for row in answer.rows or ():
         match row:
             case Position():
-                good = row.side in {"long", "short"} and Decimal(row.size) > 0 and exact(row.size)
+                good = row.side in {"long", "short"} and Decimal(row.size) >= 0 and exact(row.size)
             case Order():
                 good = bool(row.id) and row.side in {"buy", "sell"} and exact(row.size) and exact(row.filled)
             case Fill():
