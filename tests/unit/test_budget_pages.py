@@ -49,6 +49,18 @@ def test_pages_that_an_exchange_held_up_do_not_fall_together_into_one_window(see
     assert len(exchange.arrived) > 1_000  # and it is used
 
 
+def test_a_request_waits_for_the_last_of_the_ledgers_that_are_in_its_way() -> None:
+    budget = Budget(Settings(), now_ms=START_MS)
+    far, near = (budget.ledger(key, _QUOTA, biggest=2, now_ms=START_MS) for key in ("far", "near"))
+    far.freeze(START_MS + 9_000)
+    near.freeze(START_MS + 3_000)
+    for charges in ([(far, 1), (near, 1)], [(near, 1), (far, 1)]):
+        deferral = budget.request(charges, START_MS, urgent=True)
+        assert deferral is not None
+        assert (deferral.ledger, deferral.at_ms) == (far, START_MS + 9_000)
+    assert (far.granted, near.granted) == (0, 0)
+
+
 def test_what_is_held_is_charged_once_when_its_call_is_over_or_given_up() -> None:
     world = World(in_flight_per_worker=4)
     world.account()

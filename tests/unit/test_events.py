@@ -82,6 +82,21 @@ def test_an_order_that_shows_only_at_the_last_question_is_seen() -> None:
     assert _kinds(world) == ["order_ended"]
 
 
+def test_an_order_is_not_unseen_by_its_name_alone_while_the_lists_cannot_be_read() -> None:
+    world = _world(settle_ms=4_000)
+    world.event("r", "order_placed", order_id="7")
+    world.answer = _paced(lambda *_: False)
+    world.run(1_000)
+    unknown = world.answer
+    world.answer = lambda account, call, now_ms: (
+        unknown(account, call, now_ms) if call.surface is Surface.ORDER else Answer(call, now_ms, fault=Fault.EXPIRED))
+    world.run(30_000)
+    assert (_kinds(world), len(world.core.inbox.pending)) == ([], 1)
+    world.answer = unknown
+    world.run(10_000)
+    assert _kinds(world) == ["event_unseen"]
+
+
 def test_a_long_outage_after_an_event_makes_nothing_unseen() -> None:
     world = _world(settle_ms=4_000)
     back_ms = world.now_ms + 60_000
