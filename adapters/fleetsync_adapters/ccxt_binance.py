@@ -66,12 +66,12 @@ async def _fills(client: Any, call: Call, markets: Markets, now_ms: Callable[[],
     """
     market_id = markets.id_of(call.symbol)
     request = _week(market_id, call.since_ms, now_ms())
-    found: dict[str, Fill] = {}
+    found: dict[tuple[str, str], Fill] = {}  # where two orders of ours met, both executions bear one id
     complete = False
     for _ in range(call.pages):
         raw = list_of(await client.fapiPrivateGetUserTrades(request))
         page = [rows.binance_fill(row, markets.symbol_of) for row in raw]
-        found |= {fill.id: fill for fill in page}
+        found |= {(fill.id, fill.order_id): fill for fill in page}
         if len(page) >= FILLS_A_PAGE:
             if not call.since_ms:
                 break  # there are older ones, and no way to ask for "the rest"

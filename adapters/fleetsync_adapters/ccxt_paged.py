@@ -66,11 +66,11 @@ class PagedReader:
         pairs = [(row, _market(client, row, listing.names, markets)) for row in raw]
         conditional = replace(call, conditional=call.surface is Surface.CONDITIONAL)
         if call.surface is Surface.FILLS:
-            fills: dict[str, Fill] = {}
+            fills: dict[tuple[str, str], Fill] = {}  # where two orders of ours met, both executions bear one id
             for row, market in pairs:
                 fill = rows.unified_fill(client.parse_trade(row, market))
-                fills[fill.id] = fill
-            return tuple(sorted(fills.values(), key=lambda fill: (fill.at_ms, fill.id)))
+                fills[fill.id, fill.order_id] = fill
+            return tuple(sorted(fills.values(), key=lambda fill: (fill.at_ms, fill.id, fill.order_id)))
         if call.surface is Surface.POSITIONS:
             found = dict.fromkeys(self._position(client, row, market) for row, market in pairs)
             return tuple(position for position in found if call.symbol in {"", position.symbol})

@@ -19,12 +19,12 @@ _STATUSES = {
     "PARTIALLY_FILLED": "open",
     "ACCEPTED": "open",
     "TRIGGERING": "open",
+    "PENDING_CANCEL": "open",  # a fill may still come first
     "FILLED": "closed",
     "TRIGGERED": "closed",
     "FINISHED": "closed",
     "CANCELED": "canceled",
     "CANCELLED": "canceled",
-    "PENDING_CANCEL": "canceled",
     "REJECTED": "rejected",
     "EXPIRED": "expired",
     "EXPIRED_IN_MATCH": "expired",

@@ -257,6 +257,26 @@ def test_fills_on_bybit_are_asked_week_by_week_and_funding_is_no_fill() -> None:
     run("bybit", {"/v5/execution/list": trades}, play)
 
 
+def test_two_executions_of_one_id_are_both_told_where_two_orders_of_one_account_met() -> None:
+    def trades(_: Query) -> Any:
+        page = [
+            {
+                "symbol": "BTCUSDT", "execId": "e", "orderId": f"o-{side}", "side": side, "execPrice": "5",
+                "execQty": "1", "execTime": "1790000000000", "execType": "Trade", "category": "linear",
+            }
+            for side in ("Buy", "Sell")
+        ]  # fmt: skip
+        return {"retCode": 0, "retMsg": "OK", "result": {"list": page, "nextPageCursor": ""}}
+
+    async def play(stage: Stage) -> None:
+        since_ms = stage.exchange._now_ms() - DAY_MS
+        answer, _ = await stage.ask(Call(Surface.FILLS, symbol=SYMBOL, since_ms=since_ms))
+        fills = [row for row in answer.rows or () if isinstance(row, Fill)]
+        assert [(fill.id, fill.side) for fill in fills] == [("e", "buy"), ("e", "sell")]
+
+    run("bybit", {"/v5/execution/list": trades}, play)
+
+
 def test_a_page_that_fails_in_the_middle_fails_the_whole_answer() -> None:
     def second_is_broken(query: Query) -> Any:
         return {} if "after" in query else okx_pages(query)

@@ -78,7 +78,8 @@ def test_a_market_order_has_no_price() -> None:
 @pytest.mark.parametrize(
     ("told", "meant"),
     [
-        ("PARTIALLY_FILLED", "open"), ("FILLED", "closed"), ("CANCELED", "canceled"), ("EXPIRED", "expired"),
+        ("PARTIALLY_FILLED", "open"), ("PENDING_CANCEL", "open"), ("FILLED", "closed"), ("CANCELED", "canceled"),
+        ("EXPIRED", "expired"),
         ("EXPIRED_IN_MATCH", "expired"), ("REJECTED", "rejected"), ("A_NEW_WORD", "unknown"),
     ],
 )  # fmt: skip
