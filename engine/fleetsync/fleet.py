@@ -19,7 +19,13 @@ from fleetsync.tariff import Tariff
 from fleetsync.units import HOUR_MS
 
 _PHASES = tuple(Phase)  # by number: cheaper than making one from its number
+_ROOMY, _ROOM = 10_000, 200  # bytes of a set that are never too many, and so many more for each slot in it
 _SCAN_MAX = 8  # accounts with more robots than this get an index by symbol
+
+
+def lean(slots: set[int]) -> set[int]:
+    """The same set; in one of its own size where it held the whole fleet once, since sets never give memory back."""
+    return set(slots) if slots.__sizeof__() > _ROOMY + _ROOM * len(slots) else slots
 
 
 class Fleet:

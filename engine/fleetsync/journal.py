@@ -11,7 +11,7 @@ from typing import Any
 
 from fleetsync.account import AccountState
 from fleetsync.book import Finding, plain
-from fleetsync.fleet import Fleet
+from fleetsync.fleet import Fleet, lean
 from fleetsync.messages import Request
 from fleetsync.model import Certainty, Change, Order, Position
 from fleetsync.ports import Batch, Instants, Loaded
@@ -222,6 +222,7 @@ class Journal:
                 (self._unsure.discard if row["certainty"] == Certainty.AGREED else self._unsure.add)(slot)
         batch.accounts.update((state.account.id, state.row()) for state in self._dirty_accounts)
         self._dirty_accounts = []
+        self._dirty, self._aged, self._unsure = lean(self._dirty), lean(self._aged), lean(self._unsure)
         return batch
 
     @property
