@@ -2,6 +2,7 @@
 
 # ruff: noqa: PLC0415  commands import what they need: `fleetsync --help` should not wait for the simulation
 
+import textwrap
 from typing import TYPE_CHECKING
 
 import click
@@ -24,18 +25,28 @@ _FAILED_SHOWN = 10
 @click.option("--first-seed", type=click.IntRange(min=0), default=0, show_default=True, help="Where to begin.")
 @click.option("--forever", is_flag=True, help="Go on with the next seeds until Ctrl-C.")
 @click.option("--minutes", type=click.IntRange(1, 10_000), help="Virtual minutes under faults.  [default: drawn]")
+@click.option("--days", type=click.IntRange(1, 1_000), help="The same in days.")
 @click.option("--robots", type=click.IntRange(1, 100_000), help="Robots of each fleet.  [default: drawn]")
 @click.option("--jobs", type=click.IntRange(1, 256), help="Processes side by side.  [default: one a processor]")
 @click.option("--control/--no-control", default=True, show_default=True,
               help="Also run each workload without faults.")
 @click.option("--shrink", "wants_shrunk", is_flag=True, help="Make the first failing seed small, and tell its story.")
-def simulate(seeds: int, first_seed: int, forever: bool, minutes: int | None, robots: int | None, jobs: int | None,
-             control: bool, wants_shrunk: bool) -> int:
-    """Simulate fleets with faults, and check every promise.
+def simulate(seeds: int, first_seed: int, forever: bool, minutes: int | None, days: int | None, robots: int | None,
+             jobs: int | None, control: bool, wants_shrunk: bool) -> int:
+    r"""Simulate fleets with faults, and check every promise.
 
     Each seed draws a fleet, its quotas and latencies, how its robots trade, and which faults strike. The same seed
     gives the same history, in any process. The exit code is 1 when a promise was broken.
+
+    \b
+    fleetsync simulate --seeds 2000
+    fleetsync simulate --seeds 1 --first-seed 14 --shrink
+    fleetsync simulate --seeds 1 --robots 10000 --days 1 --no-control
     """
+    if days is not None:
+        if minutes is not None:
+            raise click.UsageError("give either --minutes or --days")
+        minutes = days * 1_440
     from rich.console import Console
 
     from fleetsync_adapters.simulation.runner import Summary
@@ -76,6 +87,7 @@ def _tell(summary: "Summary", minutes: int | None, robots: int | None) -> None:
     click.echo(f"{summary.trials} trials over {hours:.1f} virtual hours: {summary.calls:,} calls, {summary.strikes:,} "
                f"faults, {summary.lives:,} engine lives, {summary.events:,} events, {summary.changes:,} changes; "
                f"known to the last row again at most {summary.slowest_ms // 1000} s after the faults")
+    _tell_faults(summary)
     if not summary.failed:
         click.echo("every promise was kept")
         return
@@ -88,6 +100,20 @@ def _tell(summary: "Summary", minutes: int | None, robots: int | None) -> None:
         click.echo(f"  fleetsync simulate --seeds 1 --first-seed {verdict.options.seed}{more} --shrink")
     if len(summary.failed) > _FAILED_SHOWN:
         click.echo(f"... and {len(summary.failed) - _FAILED_SHOWN} more")
+
+
+def _tell_faults(summary: "Summary") -> None:
+    """How often each kind of fault did something, and in how many trials: one that never did was not tried."""
+    from fleetsync_adapters.simulation.faults import MISDEEDS, STRIKES
+
+    if not summary.effects:
+        return
+    for name, kinds in (("strikes", list(STRIKES)), ("misdeeds", [misdeed.value for misdeed in MISDEEDS])):
+        click.echo(f"{name}, and in how many trials:")
+        told = [f"{kind}_{summary.effects[kind]:,}_in_{summary.struck[kind]:,}".replace("_", "\N{NO-BREAK SPACE}")
+                for kind in kinds]  # unbroken, until the lines are
+        for line in textwrap.wrap(", ".join(told), 110, initial_indent="  ", subsequent_indent="  "):
+            click.echo(line.replace("\N{NO-BREAK SPACE}", " "))
 
 
 def _tell_story(verdict: "Verdict", console: "Console") -> None:

@@ -4,20 +4,22 @@ The bound is made of what the engine's own settings say: how long an account res
 how long a ban that is still on lasts, and how long a round of the whole fleet takes under the budget.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from fleetsync.model import Certainty, Order, Position, Surface
+from fleetsync.model import Certainty, Order, Position, Robot, Surface
 from fleetsync.units import MINUTE_MS, SECOND_MS
 from fleetsync_adapters.paper.holdings import unified_order, unified_position, unified_trigger
 from fleetsync_adapters.paper.views import open_orders, open_triggers, positions
 from fleetsync_adapters.simulation.promises import Promise
 
 if TYPE_CHECKING:
+    from fleetsync_adapters.simulation.life import Life
     from fleetsync_adapters.simulation.world import World
 
 _PROOF_MS = 2 * MINUTE_MS  # a doubt is asked about, at growing distances of up to 30 s, until it is settled
+_LINES_MAX = 20  # of what differs; nobody reads more, and a large fleet is looked through only once it may be done
 _START_MS = MINUTE_MS  # an engine and its workers come up again, the slowest of them
 
 
@@ -47,28 +49,41 @@ def bound_ms(world: "World") -> int:
     return frozen_ms + settings.backoff_max_ms + rounds_ms + _PROOF_MS + _START_MS
 
 
-def differences(world: "World") -> list[str]:
-    """Everything in which knowledge, store and truth differ; empty when they agree."""
+def differences(world: "World", first: Sequence[str] = ()) -> tuple[list[str], list[str]]:
+    """In what knowledge and truth differ, up to some lines, and of which robots.
+
+    While a robot in `first` differs, no other is looked at; nothing is found only when all were.
+    """
     life = world.life
     if life is None:
-        return ["the engine is not running"]
-    found = []
-    fleet, at_ms = life.core.fleet, world.exchange_ms()
-    for robot in world.robots.values():
-        if not robot.enabled:
-            continue
-        slot = fleet.slot_of.get(robot.id)
-        if slot is None:
-            found.append(f"{robot.id} is not in the fleet")
-            continue
-        state = fleet.state_of(slot)
-        if slot in fleet.stopped or state.stopped:
-            found.append(f"{robot.id} is stopped: {fleet.stopped.get(slot) or state.stopped}")
-            continue
-        if fleet.certainty(slot) is not Certainty.AGREED:
-            found.append(f"{robot.id} is {fleet.certainty(slot).value}")
-        found.extend(f"{robot.id}: {line}" for line in _book_differences(world, robot.account, robot.symbol, at_ms))
-    return found
+        return ["the engine is not running"], list(first)
+    lines: list[str] = []
+    robots: list[str] = []
+    for place, robot_id in enumerate((*first, *world.robots)):
+        if place >= len(first) and robots and first:
+            break
+        robot = world.robots.get(robot_id)
+        found = _robot_differences(world, life, robot) if robot is not None and robot.enabled else []
+        if found:
+            lines += found
+            robots.append(robot_id)
+        if len(lines) >= _LINES_MAX:
+            break
+    return lines, robots
+
+
+def _robot_differences(world: "World", life: "Life", robot: Robot) -> list[str]:
+    fleet = life.core.fleet
+    slot = fleet.slot_of.get(robot.id)
+    if slot is None:
+        return [f"{robot.id} is not in the fleet"]
+    state = fleet.state_of(slot)
+    if slot in fleet.stopped or state.stopped:
+        return [f"{robot.id} is stopped: {fleet.stopped.get(slot) or state.stopped}"]
+    certainty = fleet.certainty(slot)
+    unsure = [] if certainty is Certainty.AGREED else [f"{robot.id} is {certainty.value}"]
+    return unsure + [f"{robot.id}: {line}"
+                     for line in _book_differences(world, robot.account, robot.symbol, world.exchange_ms())]
 
 
 def _book_differences(world: "World", account: str, symbol: str, at_ms: int) -> list[str]:
@@ -127,11 +142,11 @@ def converge(world: "World", left: Callable[[], list[str]]) -> tuple[int, list[s
         world.chaos.end()
     began_at_ms = world.now_ms
     end_ms = began_at_ms + bound_ms(world)
-    found = ["nothing was compared"]
+    found, unlike = ["nothing was compared"], list[str]()
     while world.now_ms < end_ms:
         world.run(world.now_ms + SECOND_MS)
         _resume_stopped(world)
-        found = differences(world)
+        found, unlike = differences(world, unlike)
         if not found and world.life is not None and not world.life.committing:
             found = store_differences(world) or left()
             if not found:

@@ -13,7 +13,7 @@ from fleetsync_adapters.simulation.promises import Promise
 if TYPE_CHECKING:
     from fleetsync_adapters.simulation.world import World
 
-_ROBOTS_A_SECOND = 8  # looked at each second, in turn
+_SMALL_FLEET, _ROBOTS_A_SECOND = 200, 8  # looked at each second, in turn; of a larger fleet, one
 
 
 class Ages(Promise):
@@ -27,19 +27,27 @@ class Ages(Promise):
         """Nobody was looked at."""
         super().__init__()
         self._from = 0
+        self._round: list[Robot] = []
 
     def second(self, at_ms: int, world: "World") -> None:
         """The next share of the fleet."""
         life = world.life
         if life is None:
             return
-        robots = list(world.robots.values())
-        for offset in range(min(len(robots), _ROBOTS_A_SECOND)):
+        robots = self._robots(world)
+        looks = min(len(robots), _ROBOTS_A_SECOND if len(robots) <= _SMALL_FLEET else 1)
+        for offset in range(looks):
             robot = robots[(self._from + offset) % len(robots)]
             slot = life.core.fleet.slot_of.get(robot.id)
-            if slot is not None:
+            if slot is not None and world.robots.get(robot.id) is robot:
                 self._look(robot, slot, life)
-        self._from = (self._from + _ROBOTS_A_SECOND) % max(len(robots), 1)
+        self._from = (self._from + looks) % max(len(robots), 1)
+
+    def _robots(self, world: "World") -> list[Robot]:
+        """Everybody, as of the beginning of each round."""
+        if len(world.robots) <= _SMALL_FLEET or self._from == 0 or not self._round:
+            self._round = list(world.robots.values())
+        return self._round
 
     def _look(self, robot: Robot, slot: int, life: Life) -> None:
         fleet, state = life.core.fleet, life.core.fleet.state_of(slot)

@@ -9,7 +9,7 @@ from fleetsync_adapters.simulation.life import Life
 from fleetsync_adapters.simulation.promises import Promise
 from fleetsync_adapters.simulation.world import World
 
-_ROBOTS_A_SECOND = 200  # of large fleets, so many are looked at each second, in turn
+_SMALL_FLEET, _ROBOTS_A_SECOND = 200, 10  # of larger fleets, so many are looked at each second, in turn
 _FIRST_RUN_MS = 100
 _PACE_MIN = 10  # calls a second; below, what an account wants may be more than it may ask
 _PAUSE_MAX_MS = 20_000  # the longest that the engine's loop stands still
@@ -98,9 +98,10 @@ class NobodyForgotten(Promise):
         if life is None or at_ms < life.paused_until_ms:
             return
         slots = len(life.core.fleet.ids)
-        for offset in range(min(slots, _ROBOTS_A_SECOND)):
+        looks = slots if slots <= _SMALL_FLEET else _ROBOTS_A_SECOND
+        for offset in range(looks):
             self._look((self._from + offset) % slots, life, at_ms)
-        self._from = (self._from + _ROBOTS_A_SECOND) % max(slots, 1) if slots > _ROBOTS_A_SECOND else 0
+        self._from = (self._from + looks) % max(slots, 1)
 
     def _look(self, slot: int, life: Life, at_ms: int) -> None:
         core = life.core
@@ -147,7 +148,7 @@ class NobodyForgotten(Promise):
         if self.world.settings.account_calls_per_second < _PACE_MIN:
             return  # an account's own pace holds it back, which is no quota: time does not stand still for it
         slipped = max(state.route.stretch.ratio, 1.0) if core.fleet.priority_of else 1.0  # a weighed interval has it
-        age_ms = state.route.stretch.now_ms(at_ms) - state.positions_key_ms
+        age_ms = state.route.stretch.now_ms(at_ms) - max(state.positions_key_ms, life.began_at_ms)
         if age_ms > longest_ms * slipped + _LATE_MS * state.route.stretch.speed_max:
             self.broken(f"robot {core.fleet.ids[slot]} was not read for {age_ms} ms of stretched time")
 

@@ -5,11 +5,13 @@ from typing import ClassVar
 from fleetsync.account import Route
 from fleetsync.budget import Ledger
 from fleetsync.messages import Dispatch, OpenExchange, ToWorker
+from fleetsync.units import SECOND_MS
 from fleetsync_adapters.simulation.life import Life
 from fleetsync_adapters.simulation.promises import Promise
 from fleetsync_adapters.simulation.world import World
 
 _TURNS_AN_ACCOUNT, _TURNS_MORE = 6, 20  # urgent accounts take four turns of five
+_SMALL_FLEET, _LOOK_EVERY_MS = 50, 10_000  # accounts; of larger fleets all are looked at now and then
 _IDLE_MAX_MS = 50  # the loop takes turns, and the exchange's own counter is asked for again now and then
 
 
@@ -56,6 +58,8 @@ class FairTurns(Promise):
             self._waits.clear()
             return
         core = life.core
+        if len(core.fleet.account_by_id) > _SMALL_FLEET and at_ms % _LOOK_EVERY_MS >= SECOND_MS:
+            return
         most = _TURNS_AN_ACCOUNT * len(core.fleet.account_by_id) + _TURNS_MORE
         for state in core.fleet.account_by_id.values():
             given = self._given.get(state.route.name, 0)
@@ -87,6 +91,7 @@ class StretchIsUsed(Promise):
         self._full_at_us: dict[str, int] = {}  # by ledger: when its bucket is full again
         self._granted: dict[str, int] = {}
         self._each_us: dict[str, int] = {}
+        self._ledgers: dict[str, list[Ledger]] = {}
         self._stretched: dict[str, tuple[int, int]] = {}  # by route: (slip, stretched time) at the last turn
         self._waits_since_ms: dict[str, int] = {}
 
@@ -95,6 +100,7 @@ class StretchIsUsed(Promise):
         self._full_at_us.clear()
         self._granted.clear()
         self._each_us.clear()
+        self._ledgers.clear()
         self._stretched.clear()
         self._waits_since_ms.clear()
 
@@ -103,8 +109,9 @@ class StretchIsUsed(Promise):
         life = self.world.life
         if life is None or self.strict_from_ms is None or not isinstance(message, Dispatch | OpenExchange):
             return
-        for ledger in life.core.budget.ledgers():
-            self._draw(ledger, at_ms)
+        for route in life.core.fleet.routes.values():
+            for ledger in self._drawn(life, route):
+                self._draw(ledger, at_ms)
 
     def _refit(self, ledger: Ledger, at_ms: int) -> None:
         """After a change of the limit nothing is said of a bucket until it must have filled up."""
@@ -151,8 +158,17 @@ class StretchIsUsed(Promise):
                 self._waits_since_ms[name] = at_ms
 
     def _full_again_at_ms(self, life: Life, route: Route) -> int:
-        keys = life.core.tolls.egress_keys(route)
-        drawn = [one for one in life.core.budget.ledgers() if one is life.core.budget.operator or one.key in keys]
+        drawn = self._drawn(life, route)
         for ledger in drawn:
             self._refit(ledger, self.world.now_ms)
         return max(self._full_at_us.get(one.key, 0) // 1000 for one in drawn)
+
+    def _drawn(self, life: Life, route: Route) -> list[Ledger]:
+        """What every call of a route draws on; ledgers are made when they are first needed."""
+        drawn = self._ledgers.get(route.name, [])
+        keys = life.core.tolls.egress_keys(route)
+        if len(drawn) <= len(keys):
+            budget = life.core.budget
+            drawn = [one for one in budget.ledgers() if one is budget.operator or one.key in keys]
+            self._ledgers[route.name] = drawn
+        return drawn

@@ -23,6 +23,8 @@ class Summary:
     changes: int = 0
     events: int = 0
     strikes: int = 0
+    effects: Counter[str] = field(default_factory=Counter)  # how often each kind of fault did something
+    struck: Counter[str] = field(default_factory=Counter)  # in how many trials
     lives: int = 0
     virtual_ms: int = 0
     slowest_ms: int = 0  # to converge
@@ -36,6 +38,8 @@ class Summary:
         self.changes += verdict.changes
         self.events += verdict.events
         self.strikes += verdict.strikes
+        self.effects.update(verdict.effects)
+        self.struck.update(verdict.effects.keys())
         self.lives += verdict.lives
         self.virtual_ms += verdict.virtual_ms
         self.slowest_ms = max(self.slowest_ms, verdict.converged_ms)

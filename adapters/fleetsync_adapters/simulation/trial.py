@@ -86,7 +86,7 @@ def attempt(options: Options, observers: Sequence[Observer] = (),
     verdict.digest, verdict.lives = history.digest, world.lives
     verdict.effects = +world.effects
     verdict.calls, verdict.changes = world.venue.ledger.total.calls, world.store.last_change
-    verdict.virtual_ms = world.now_ms - world.setup.start_at_ms
+    verdict.virtual_ms = world.now_ms - world.setup.start_at_ms - (world.end_at_ms - world.setup.end_at_ms)
     return verdict
 
 
