@@ -55,6 +55,7 @@ class Stage:
     plan: Plan = field(default_factory=Plan)
     announced_share: float = 0.5  # of the hints: announcements of what never comes
     post_pause_s: float = 0.05
+    traded: int | None = None  # how many of the robots trade; None: all
     errors: Path | None = None  # a file for what the engine writes to its standard error
     url: str = ""  # of the engine that runs; "" while none does
     seen: list[dict[str, Any]] = field(default_factory=list)  # what the consumer has read
@@ -167,7 +168,7 @@ class Stage:
 
     async def trade(self) -> None:
         """Open, close, rest and cancel at the exchange for ever; all positions are long ones."""
-        robots = self.robots
+        robots = self.robots[:self.traded]
         markets, admin = Markets(self.paper.seed, self.plan.markets), PaperAdmin(self.paper.base_url)
         resting: dict[str, str] = {}
         try:

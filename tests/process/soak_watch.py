@@ -46,10 +46,13 @@ class Watch:
         for name, pid in pids.items():
             self._add(f"{name} memory", "MiB", memory_mib(pid))
             self._add(f"{name} files", "files", open_files(pid))
+        # The database engine holds its log in memory until that is folded into the file, and blocks of the file.
         size, log = (os.stat(name).st_size if os.path.exists(name) else 0 for name in (db, f"{db}.wal"))
         self._add("database", "MiB", size / MIB)
         self._add("database without changes", "MiB", max(size - BYTES_A_CHANGE * changes, 0) / MIB)
         self._add("log", "MiB", log / MIB)
+        held = self.series["engine memory"].values[-1] - (size + log) / MIB
+        self._add("engine without database", "MiB", held)
 
     def line(self) -> str:
         """The newest figures."""
