@@ -28,7 +28,7 @@ MINUTES = float(os.environ.get("SOAK_MINUTES", "60"))
 PLAN = Plan(accounts=600, robots=6_000, markets=40, workers=2, every_ms=500, settle_ms=3_000, syncs_kept=5_000)
 """Its wishes are twice the budget of 60,000 calls a minute."""
 TRADED = 150
-"""Robots that trade. Each book remembers its last orders that ended: few books are full of them soon, and then level."""
+"""Robots that trade. A book remembers its last orders that ended: few books are full of them soon, and then level."""
 JUDGED_MINUTES = 30
 LOOK_S = 5
 RARE = {Misdeed.BANNED: 2e-6, Misdeed.THROTTLED: 2e-6, Misdeed.CLOCK_SKEW: 2e-4}
