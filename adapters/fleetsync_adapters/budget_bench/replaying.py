@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from fleetsync.config import Settings
+from fleetsync.messages import Call
 from fleetsync.ports import Batch
 from fleetsync.tariff import Tariff
 from fleetsync.units import MINUTE_MS
@@ -12,12 +13,16 @@ from fleetsync_adapters.budget_bench.fleets import BenchFleet, setup_of
 from fleetsync_adapters.budget_bench.recorded import ChangeRow, Recorded, SyncRow, figures, skipped_ms
 from fleetsync_adapters.budget_bench.reenacting import Reenactor
 from fleetsync_adapters.budget_bench.trial import keep_nothing
+from fleetsync_adapters.paper.direct import PaperDirect
+from fleetsync_adapters.paper.seeded import draw
+from fleetsync_adapters.simulation.network import Network, Told
 from fleetsync_adapters.simulation.observe import Observer
 from fleetsync_adapters.simulation.setup import START_AT_MS, Lags
 from fleetsync_adapters.simulation.world import World
 
 _ALL_RECORDS = 1_000_000  # a second: the simulation's own syncs are all recorded
-_STARTED_MS = (0, 10)  # the recording begins with the first sync, when workers are up already
+# The recording begins with the first sync, when workers are up already; its spans hold all other delays.
+_LAGS = Lags(pipe_ms=(0, 0), up_ms=(0, 0), down_ms=(0, 0), start_ms=(0, 10))
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +45,7 @@ def replay(run: Recorded, settings: Settings, tariffs: Mapping[str, Tariff], *, 
         seed: of what the record does not say.
         caps: (instant, calls a minute) of changes of the budget while it ran.
     """
-    records = _Records()
+    records = Records()
     world = again(run, settings, tariffs, [records], seed=seed, caps=caps)
     row = figures(records.syncs, records.changes, START_AT_MS + skipped_ms(), world.now_ms)
     return Replayed(row, world.trader.deeds, run.deeds()[1])
@@ -59,24 +64,33 @@ def again(run: Recorded, settings: Settings, tariffs: Mapping[str, Tariff], obse
     shift_ms, span_ms = START_AT_MS - run.from_ms, (until_ms or run.until_ms) - run.from_ms
     fleet = BenchFleet(name="recording", settings=settings, accounts=run.accounts, robots=run.robots, tariffs=tariffs)
     setup = replace(setup_of(fleet, settings.but(sync_records_per_second=_ALL_RECORDS), seed=seed,
-                             minutes=-(-span_ms // MINUTE_MS)), lags=lags_of(run.syncs))
+                             minutes=-(-span_ms // MINUTE_MS)), lags=_LAGS)
     world = World(setup, observers)
     keep_nothing(world)
+    world.net = RecordedNetwork(world, run.syncs)
     world.trader = Reenactor(world, world.rng("trade"), run, run.deeds()[0], shift_ms)
     for at_ms, limit in caps:
         world.at(at_ms + shift_ms, world.set_calls_per_minute, limit)
     return world.run(START_AT_MS + span_ms)
 
 
-def lags_of(syncs: Sequence[SyncRow]) -> Lags:
-    """Latencies like those of a run: between the fast tenth and the slow tenth, half on each way."""
-    spans_ms = sorted(sync.done_at_ms - sync.started_at_ms for sync in syncs)
-    fast, slow = spans_ms[len(spans_ms) // 10], spans_ms[len(spans_ms) * 9 // 10]
-    way = (fast // 2, max((slow + 1) // 2, fast // 2))
-    return Lags(pipe_ms=(0, 0), up_ms=way, down_ms=way, start_ms=_STARTED_MS)
+class RecordedNetwork(Network):
+    """As slow as it was: each sync takes as long as one of the recorded ones took, all its calls together."""
+
+    def __init__(self, world: World, syncs: Sequence[SyncRow]) -> None:
+        """Draw from the spans of these syncs."""
+        super().__init__(world)
+        self._seed = world.setup.seed
+        self._spans_ms = sorted(sync.done_at_ms - sync.started_at_ms for sync in syncs)
+
+    def ask(self, exchange: PaperDirect, sync_id: int, egress: str, account: str, call: Call, send_at_ms: int, *,
+            full: bool) -> Told:
+        """One call: executed at once, its answer on its way for as long as its sync's draw says."""
+        _, answer, requests = super().ask(exchange, sync_id, egress, account, call, send_at_ms, full=full)
+        return self._spans_ms[draw(self._seed, sync_id) % len(self._spans_ms)], answer, requests
 
 
-class _Records(Observer):
+class Records(Observer):
     """What the engine hands to its store."""
 
     def __init__(self) -> None:
