@@ -2,12 +2,14 @@
 
 from tests.unit.builders import RULES, T0, book, fill, fills, order, orders, position, positions
 
+from fleetsync.book import Announcement
 from fleetsync.reconcile import reconcile
 
 
 def test_a_book_that_a_fill_has_emptied_may_still_hide_orders_until_a_list_leaves_its_symbol_out() -> None:
     known = reconcile(book(position(at_ms=500)), [positions(1_000, position("0", at_ms=0))], (), RULES, T0).book
-    emptied = reconcile(known, [fills(1_200, fill("f1", at_ms=900))], (), RULES, T0).book
+    seen = [fills(1_200, fill("f1", at_ms=900), since_ms=500)]
+    emptied = reconcile(known, seen, (Announcement("closed", 1),), RULES, T0).book
     assert emptied.positions == ()
     assert emptied.hides_orders
     assert not emptied.is_quiet, "or the list that named it would count as proof that no order rests"
