@@ -54,10 +54,10 @@ class TimedStore(DuckDBStore):
         begun_s = time.thread_time()
         super().commit(batch, at_ms)
         spent_s = time.thread_time() - begun_s
-        if batch.events or batch.changes:
-            self.awaited_s += spent_s
-        else:
+        if batch.ages or batch.syncs or batch.asked:  # an event that comes along then costs next to nothing
             self.quiet_s += spent_s
+        else:
+            self.awaited_s += spent_s
 
 
 class TimedCore:
