@@ -93,6 +93,7 @@ def keep_nothing(world: World) -> None:
     """
     assert world.life is not None
     world.store = world.life.store = _Forgetful()
+    world.life.core.journal.robot_changed = _no_row  # type: ignore[method-assign]  # nor are robots' rows made
     books = world.venue.books
     books.rules = replace(books.rules, unfilled_kept_ms=_REMEMBERED_MS, orders_kept_ms=_REMEMBERED_MS,
                           fills_kept_ms=_REMEMBERED_MS)
@@ -141,6 +142,10 @@ def _report_to(reports: "SimpleQueue[Report]") -> None:
 
 def _attempt_far(place: int, trial: Trial) -> Outcome:
     return attempt(trial, lambda share: _REPORTS[0].put((place, share)))
+
+
+def _no_row(slot: int) -> None:
+    """A robot's row is for the store."""
 
 
 class _Forgetful(MemoryStore):
