@@ -1,7 +1,7 @@
 """One whole step of the core: pop due, plan, grant, dispatch, outcome, re-arm. How far is it from a bare heap's?"""
 
 import statistics
-from time import perf_counter_ns
+from time import thread_time_ns
 from typing import Any
 
 import pytest
@@ -80,9 +80,9 @@ def bench_a_million_against_a_hundred_thousand(benchmark: Any, figures: Figures)
     small = fleet(100_000, 10)
     accounts = accounts_of(100_000)
     robots = robots_of(1_000_000, accounts)
-    made_ns = perf_counter_ns()
+    made_ns = thread_time_ns()
     large = Lab(accounts, robots, _SETTINGS, unlimited(), spread_ms=30_000)
-    figures.add("core", "adding 1,000,000 robots on 100,000 accounts", (perf_counter_ns() - made_ns) / 1e9, "s", 30)
+    figures.add("core", "adding 1,000,000 robots on 100,000 accounts", (thread_time_ns() - made_ns) / 1e9, "s", 30)
     warmed(large)
     cost = compared(benchmark, steps(large, 1_000), {"small": steps(small, 3_000)}, 7)
     figures.add("core", "a sync at 1,000,000 robots / at 100,000", cost["ours"] / cost["small"], "x", 2)
@@ -104,10 +104,10 @@ def bench_expedite(benchmark: Any, figures: Figures) -> None:
         now_ms = lab.now_ms
         slots = range(len(costs) * 97 % 90_000, len(costs) * 97 % 90_000 + 1_000)
         made = [Event(core.inbox.next_id(), slot, core.fleet.ids[slot], "manual", now_ms) for slot in slots]
-        begun_ns = perf_counter_ns()
+        begun_ns = thread_time_ns()
         for event in made:
             core.notify(event, now_ms)
-        costs.append((perf_counter_ns() - begun_ns) / len(made) / 1e3)
+        costs.append((thread_time_ns() - begun_ns) / len(made) / 1e3)
         turn(lab, 100)
         core.take_batch()
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from math import ceil, log10
 
-_WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 640, 360, 70, 20, 40, 50
+_WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 640, 360, 70, 36, 40, 50
 _COLOURS = 3
 _STYLE = """<style>
 text { fill: #1f2328 } .ground { fill: #fff } .grid { stroke: #d0d7de } .quiet { fill: #57606a }
