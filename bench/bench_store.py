@@ -27,7 +27,7 @@ def changes_batch(first: int, robots: int) -> Batch:
         account, symbol = f"account-{number % robots:07}", "BTC/USDT:USDT"
         position = Position(symbol, "long", str(number), "100", START_MS + number)
         batch.positions[account, symbol, "long"] = position
-        batch.orders[account, str(number % 3)] = Order(
+        batch.orders[account, symbol, str(number % 3)] = Order(
             str(number % 3), "", symbol, "sell", "limit", "110", "1", "0", "open", reduce_only=True,
             conditional=False, created_at_ms=START_MS, updated_at_ms=START_MS + number)
         batch.changes.append(Change(

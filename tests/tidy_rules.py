@@ -11,8 +11,8 @@ ENGINE = {
     "seams": ("ports",),
     "core": ("account", "fleet", "tolls", "timing", "sync", "crewing", "journal", "events",
              "grants", "trouble", "reading", "settle", "core"),
-    "shell": ("clock", "collector", "wire", "link", "worker", "process", "crew", "report", "explain", "assembly", "writer", "loop",
-              "engine"),
+    "shell": ("clock", "collector", "wire", "link", "worker", "process", "crew", "report", "explain", "assembly", "writer",
+              "loop", "engine"),
     "face": ("__init__",),
 }  # fmt: skip
 # Parts of the core are handed the core itself and share its state; they name its class for the type checker only.

@@ -27,7 +27,7 @@ class MemoryStore:
         self._robots: dict[str, tuple[Any, ...]] = {}
         self._accounts: dict[str, tuple[Any, ...]] = {}
         self._positions: dict[tuple[str, str, str], tuple[Any, ...]] = {}
-        self._orders: dict[tuple[str, str], tuple[Any, ...]] = {}
+        self._orders: dict[tuple[str, str, str], tuple[Any, ...]] = {}
         self._changes: list[Change] = []
         self._committed_at_ms: list[int] = []
         self._events: dict[int, dict[str, Any]] = {}

@@ -160,9 +160,9 @@ def position_row(key: tuple[str, str, str], position: Position) -> tuple[Any, ..
     return (clean(key[0]), *_cleaned(_position_values(position)))
 
 
-def order_row(key: tuple[str, str], order: Order) -> tuple[Any, ...]:
-    """An order under its key (account, order id)."""
-    assert key[1] == order.id, f"order {order.id!r} stands under key {key}"
+def order_row(key: tuple[str, str, str], order: Order) -> tuple[Any, ...]:
+    """An order under its key (account, symbol, order id)."""
+    assert key[1:] == (order.symbol, order.id), f"order {order.id!r} stands under key {key}"
     return (clean(key[0]), *_cleaned(_order_values(order)))
 
 

@@ -187,7 +187,7 @@ class Journal:
         if isinstance(after, Position):
             self.batch.positions[account, symbol, after.side] = after
         if isinstance(after, Order):
-            self.batch.orders[account, after.id] = None if finding.kind == "order_ended" else after
+            self.batch.orders[account, symbol, after.id] = None if finding.kind == "order_ended" else after
 
     def asked(self, at_ms: int, robot: str, what: str, detail: dict[str, Any]) -> None:
         """Something came from outside; kept as long as syncs are."""

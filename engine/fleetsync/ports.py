@@ -74,16 +74,16 @@ Asking = tuple[int, str, str]  # (at_ms, robot or "" for the engine itself, what
 class Batch:
     """One transaction for the store: rows by key, and the changes that made them. None as a value deletes the row.
 
-    Keys: robot id; account id; (account, symbol, side) for positions; (account, order id) for orders. `ages` are new
-    instants of robots whose rows are otherwise as committed; of a robot without a row they are ignored. What was asked
-    of the engine: "start", "settings" and "stop" of itself; "sync", or a kind of event, of a robot.
+    Keys: robot id; account id; (account, symbol, side) for positions; (account, symbol, order id) for orders. `ages` are
+    new instants of robots whose rows are otherwise as committed; of a robot without a row they are ignored. What was
+    asked of the engine: "start", "settings" and "stop" of itself; "sync", or a kind of event, of a robot.
     """
 
     robots: dict[str, dict[str, Any] | None] = field(default_factory=dict)
     ages: dict[str, Instants] = field(default_factory=dict)  # the heartbeat
     accounts: dict[str, dict[str, Any] | None] = field(default_factory=dict)
     positions: dict[tuple[str, str, str], Position | None] = field(default_factory=dict)
-    orders: dict[tuple[str, str], Order | None] = field(default_factory=dict)
+    orders: dict[tuple[str, str, str], Order | None] = field(default_factory=dict)
     changes: list[Change] = field(default_factory=list)
     events: dict[int, dict[str, Any] | None] = field(default_factory=dict)  # accepted, not yet served
     freezes: dict[str, int | None] = field(default_factory=dict)  # quota ledger -> frozen until, ms
@@ -102,7 +102,7 @@ class Loaded:
     robots: dict[str, dict[str, Any]] = field(default_factory=dict)
     accounts: dict[str, dict[str, Any]] = field(default_factory=dict)
     positions: dict[tuple[str, str, str], Position] = field(default_factory=dict)
-    orders: dict[tuple[str, str], Order] = field(default_factory=dict)
+    orders: dict[tuple[str, str, str], Order] = field(default_factory=dict)
     events: dict[int, dict[str, Any]] = field(default_factory=dict)
     freezes: dict[str, int] = field(default_factory=dict)
     last_change: int = 0
@@ -113,7 +113,7 @@ class Loaded:
         books: dict[str, tuple[list[Position], list[Order]]] = {}
         for (account, _, _), position in self.positions.items():
             books.setdefault(account, ([], []))[0].append(position)
-        for (account, _), order in self.orders.items():
+        for (account, _, _), order in self.orders.items():
             books.setdefault(account, ([], []))[1].append(order)
         return books
 

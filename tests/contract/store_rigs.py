@@ -121,7 +121,7 @@ def full_batch() -> Batch:
         accounts={"main": {"id": "main", "exchange": "binanceusdm", "egress": "eu", "stopped": "wrong key",
                            "last_fault": "auth"}},
         positions={("main", SYMBOL, "long"): position()},
-        orders={("main", "77"): order()},
+        orders={("main", SYMBOL, "77"): order()},
         changes=[change(1, after={"size": "1.5"}), change(2, "r1", "r2")],
         events={9: {"robot": "r1", "kind": "opened", "order_id": None}},
         freezes={"binanceusdm:eu:weight": AT_MS + 120_000},
@@ -138,7 +138,7 @@ def expected() -> Loaded:
     return Loaded(
         robots={key: row for key, row in batch.robots.items() if row is not None},
         accounts={key: row for key, row in batch.accounts.items() if row is not None},
-        positions={("main", SYMBOL, "long"): position()}, orders={("main", "77"): order()},
+        positions={("main", SYMBOL, "long"): position()}, orders={("main", SYMBOL, "77"): order()},
         events={9: {"robot": "r1", "kind": "opened", "order_id": None}},
         freezes={"binanceusdm:eu:weight": AT_MS + 120_000}, last_change=2, last_event=9,
     )  # fmt: skip

@@ -3,6 +3,7 @@
 import os
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -69,14 +70,14 @@ def test_a_later_row_replaces_the_earlier_one_whole_and_none_deletes(rig: Rig) -
     rig.store.commit(full_batch(), AT_MS)
     rig.store.commit(Batch(
         robots={"r1": {"account": "main", "symbol": SYMBOL}}, positions={("main", SYMBOL, "long"): None},
-        orders={("main", "77"): order(filled="0.5")}, events={9: None}, accounts={"main": None},
+        orders={("main", SYMBOL, "77"): order(filled="0.5")}, events={9: None}, accounts={"main": None},
         freezes={"binanceusdm:eu:weight": None},
     ), AT_MS + 1)  # fmt: skip
     after = rig.reopen().load()
     assert after.robots["r1"]["phase"] == Phase.UNKNOWN
     assert after.robots["r1"]["holding_ms"] is None
     assert (after.positions, after.events, after.accounts, after.freezes) == ({}, {}, {}, {})
-    assert after.orders == {("main", "77"): order(filled="0.5")}
+    assert after.orders == {("main", SYMBOL, "77"): order(filled="0.5")}
 
 
 def test_a_heartbeat_replaces_the_instants_of_robots_and_nothing_else_of_their_rows(rig: Rig) -> None:
@@ -103,19 +104,28 @@ def test_a_heartbeat_of_a_robot_without_a_row_or_with_one_in_the_same_batch_is_i
     assert after["new"]["last_sync_at_ms"] == 9
 
 
+def test_orders_of_one_number_on_two_symbols_are_two(rig: Rig) -> None:
+    namesake = replace(order(), symbol="ETH/USDT:USDT")
+    both = {("main", SYMBOL, "77"): order(), ("main", "ETH/USDT:USDT", "77"): namesake}
+    rig.store.commit(Batch(orders=dict(both)), AT_MS)
+    assert rig.reopen().load().orders == both
+    rig.store.commit(Batch(orders={("main", SYMBOL, "77"): None}), AT_MS)
+    assert rig.reopen().load().orders == {("main", "ETH/USDT:USDT", "77"): namesake}
+
+
 def test_deleting_what_is_not_there_is_no_error(rig: Rig) -> None:
-    rig.store.commit(Batch(robots={"r9": None}, orders={("main", "1"): None}, events={4: None}), AT_MS)
+    rig.store.commit(Batch(robots={"r9": None}, orders={("main", SYMBOL, "1"): None}, events={4: None}), AT_MS)
     assert rig.store.load() == Loaded(last_event=4)
 
 
 def test_deleting_a_robot_leaves_its_neighbours(rig: Rig) -> None:
     rig.store.commit(Batch(robots={name: {"account": "main", "symbol": SYMBOL} for name in "abc"},
-                           orders={("main", name): order(name) for name in "abc"}), AT_MS)
+                           orders={("main", SYMBOL, name): order(name) for name in "abc"}), AT_MS)
     rig.store.commit(Batch(robots={"b": None, "d": {"account": "main", "symbol": SYMBOL}},
-                           orders={("main", "a"): None, ("other", "b"): None}), AT_MS)
+                           orders={("main", SYMBOL, "a"): None, ("other", SYMBOL, "b"): None}), AT_MS)
     after = rig.reopen().load()
     assert sorted(after.robots) == ["a", "c", "d"]
-    assert sorted(after.orders) == [("main", "b"), ("main", "c")]
+    assert sorted(after.orders) == [("main", SYMBOL, "b"), ("main", SYMBOL, "c")]
 
 
 @pytest.mark.parametrize("robots", [
@@ -161,17 +171,17 @@ def test_changes_of_one_robot_are_those_that_name_it(rig: Rig) -> None:
 def test_texts_that_are_no_valid_utf8_are_kept_without_an_error(rig: Rig) -> None:
     bad = order("77\ud800")
     event = {"note": "\udfff"}
-    rig.store.commit(Batch(orders={("main", bad.id): bad}, changes=[change(1, "r\ud800", after=event)],
+    rig.store.commit(Batch(orders={("main", SYMBOL, bad.id): bad}, changes=[change(1, "r\ud800", after=event)],
                            events={1: event}), AT_MS)
-    rig.store.commit(Batch(orders={("main", bad.id): bad}), AT_MS)
-    assert [key[1][:2] for key in rig.reopen().load().orders] == ["77"]
+    rig.store.commit(Batch(orders={("main", SYMBOL, bad.id): bad}), AT_MS)
+    assert [key[2][:2] for key in rig.reopen().load().orders] == ["77"]
     assert rig.store.load().last_change == 1
 
 
 def test_exact_decimals_and_every_kind_of_text_survive(rig: Rig) -> None:
     sizes = ["0.000000000000000000000001", "123456789012345678901234567890.123456789", "-0.1", ""]
     texts = ["'; DROP TABLE orders; --", "naïve 漢字 🤖", "a\0b", '"quoted"', "line\nbreak"]
-    orders = {("main", text): order(text, filled=size) for text in texts for size in sizes}
+    orders = {("main", SYMBOL, text): order(text, filled=size) for text in texts for size in sizes}
     rig.store.commit(Batch(orders=dict(orders)), AT_MS)
     assert rig.reopen().load().orders == orders
 

@@ -8,11 +8,13 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import pytest
+from tests.contract.store_rigs import order
 
 from fleetsync.errors import StoreFailed
 from fleetsync.model import Change
@@ -253,9 +255,15 @@ def test_what_was_asked_goes_with_the_syncs_of_its_time_but_for_the_settings(tmp
 
 def test_a_file_of_the_schema_before_is_read_as_it_is_and_brought_up_to_date_when_it_is_written(tmp_path: Path) -> None:
     path = str(tmp_path / "x.duckdb")
-    DuckDBStore(path).close()
+    store = DuckDBStore(path)
+    store.commit(Batch(orders={("main", SYMBOL, "77"): order()}), AT_MS)
+    store.close()
     with duckdb.connect(path) as old:
         old.execute("DROP TABLE asked")
+        old.execute("CREATE TABLE by_id AS SELECT * FROM orders")
+        old.execute("DROP TABLE orders")
+        old.execute("ALTER TABLE by_id RENAME TO orders")
+        old.execute("ALTER TABLE orders ADD PRIMARY KEY (account, id)")
         old.execute("UPDATE meta SET value = '1' WHERE name = 'schema'")
     reader = DuckDBStore(path, readonly=True)
     assert query(reader, "SELECT value FROM meta WHERE name = 'schema'") == [("1",)]
@@ -264,6 +272,9 @@ def test_a_file_of_the_schema_before_is_read_as_it_is_and_brought_up_to_date_whe
     store.commit(Batch(asked={(AT_MS, "", "start"): {}}), AT_MS)
     assert query(store, "SELECT value FROM meta WHERE name = 'schema'") == [("2",)]
     assert query(store, "SELECT count(*) FROM asked") == [(1,)]
+    namesake = replace(order(), symbol="ETH/USDT:USDT")
+    store.commit(Batch(orders={("main", "ETH/USDT:USDT", "77"): namesake}), AT_MS)
+    assert store.load().orders == {("main", one.symbol, "77"): one for one in (order(), namesake)}
     store.close()
 
 

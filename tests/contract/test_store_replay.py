@@ -84,9 +84,9 @@ def test_a_commit_reported_as_failed_that_went_through_is_not_repeated(rig: Rig)
     assert rig.reopen().load().last_change == 3
 
 
-def replay(changes: list[Change]) -> tuple[dict[tuple[str, str, str], Position], dict[tuple[str, str], Order]]:
+def replay(changes: list[Change]) -> tuple[dict[tuple[str, str, str], Position], dict[tuple[str, str, str], Order]]:
     positions: dict[tuple[str, str, str], Position] = {}
-    orders: dict[tuple[str, str], Order] = {}
+    orders: dict[tuple[str, str, str], Order] = {}
     for c in changes:
         kind, _, name = c.key.partition(":")
         if kind == "position":
@@ -95,9 +95,9 @@ def replay(changes: list[Change]) -> tuple[dict[tuple[str, str, str], Position],
             if c.after is not None:
                 positions[spot] = Position(**c.after)
         else:
-            orders.pop((c.account, name), None)
+            orders.pop((c.account, c.symbol, name), None)
             if c.after is not None:
-                orders[c.account, name] = Order(**c.after)
+                orders[c.account, c.symbol, name] = Order(**c.after)
     return positions, orders
 
 
@@ -114,7 +114,7 @@ def random_batch(rng: random.Random, first: int, plain: Callable[[Any], dict[str
         else:
             order_id = str(rng.randrange(6))
             rests = order(order_id, str(rng.randrange(100))) if rng.random() < 0.7 else None
-            batch.orders[account, order_id] = rests
+            batch.orders[account, SYMBOL, order_id] = rests
             key, after = f"order:{order_id}", None if rests is None else plain(rests)
         batch.changes.append(Change(number=number, account=account, symbol=SYMBOL, robots=("r",), kind="k", key=key,
                                     cause="event", before=None, after=after, evidence={}, exchange_at_ms=0,

@@ -256,7 +256,8 @@ class Stage:
         shown = {(account, row["symbol"], row["side"]): (row["side"], row["size"])
                  for account, book in books.items() for row in book["positions"]}
         assert {key: value[:2] for key, value in positions.items()} == shown
-        assert set(orders) == {(account, row["id"]) for account, book in books.items() for row in book["orders"]}
+        assert set(orders) == {(account, row["symbol"], row["id"])
+                               for account, book in books.items() for row in book["orders"]}
 
 
 def replayed(changes: Iterable[dict[str, Any]]) -> tuple[dict[Any, Any], dict[Any, Any]]:
@@ -274,8 +275,9 @@ def replayed(changes: Iterable[dict[str, Any]]) -> tuple[dict[Any, Any], dict[An
                 positions[key] = after["side"], after["size"], after["entry_price"]
         elif change["key"].startswith("order:"):
             if before:
-                del orders[change["account"], before["id"]]
+                del orders[change["account"], change["symbol"], before["id"]]
             if after and change["kind"] != "order_ended":
-                assert (change["account"], after["id"]) not in orders, f"placed twice: {change}"
-                orders[change["account"], after["id"]] = (after["side"], after["size"], after["filled"], after["price"])
+                key = change["account"], change["symbol"], after["id"]
+                assert key not in orders, f"placed twice: {change}"
+                orders[key] = after["side"], after["size"], after["filled"], after["price"]
     return positions, orders

@@ -27,7 +27,7 @@ def batch_of(mark: int, last_change: int, rng: random.Random) -> Batch:
                                     after, {}, mark, mark))
     order = Order("1", "", SYMBOL, "buy", "limit", "1", str(mark), "0", "open", reduce_only=False, conditional=False,
                   created_at_ms=mark, updated_at_ms=mark)
-    batch.orders["a", "1"] = order
+    batch.orders["a", SYMBOL, "1"] = order
     batch.robots["r"] = {"account": "a", "symbol": SYMBOL, "last_sync_at_ms": mark}
     batch.freezes["mark"] = mark
     batch.events = {mark: {"mark": mark}, mark - 1: None}

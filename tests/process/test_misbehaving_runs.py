@@ -110,7 +110,7 @@ async def on_the_books(scene: Scene) -> tuple[dict[Any, Any], dict[Any, Any]]:
     books = await scene.books()
     return ({(ours, row["symbol"], row["side"]): (row["size"], row["entry_price"])
              for ours, book in books.items() for row in book["positions"]},
-            {(ours, row["id"]): (row["size"], row["filled"], row["price"])
+            {(ours, row["symbol"], row["id"]): (row["size"], row["filled"], row["price"])
              for ours, book in books.items() for row in book["orders"]})
 
 
@@ -126,9 +126,9 @@ def replayed(changes: Iterable[Change]) -> tuple[dict[Any, Any], dict[Any, Any]]
             if after:
                 positions[change.account, change.symbol, after["side"]] = (after["size"], after["entry_price"])
         elif after and change.kind.startswith("order_"):
-            orders.pop((change.account, after["id"]), None)
+            orders.pop((change.account, change.symbol, after["id"]), None)
             if change.kind != "order_ended":
-                orders[change.account, after["id"]] = (after["size"], after["filled"], after["price"])
+                orders[change.account, change.symbol, after["id"]] = (after["size"], after["filled"], after["price"])
     return positions, orders
 
 

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from tests.process.store_writer import ROWS
+from tests.process.store_writer import ROWS, SYMBOL
 
 from fleetsync_adapters.duckdb_store import DuckDBStore
 
@@ -59,7 +59,7 @@ def test_a_killed_writer_loses_no_acknowledged_batch_and_tears_none(tmp_path: Pa
         state = {change.symbol: change.after["size"] for change in changes if change.after is not None
                  and change.exchange_at_ms == mark}
         assert {symbol: position.size for (_, symbol, _), position in held.positions.items()} == state
-        assert held.orders["a", "1"].size == str(mark)
+        assert held.orders["a", SYMBOL, "1"].size == str(mark)
         assert held.robots["r"]["last_sync_at_ms"] == mark
         assert held.events == {mark: {"mark": mark}}
         with store._reader("counting") as cursor:

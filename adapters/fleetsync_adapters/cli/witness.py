@@ -126,7 +126,7 @@ def committed(loaded: Loaded) -> Rows:
     rows = Rows()
     for (account, _, _), position in loaded.positions.items():
         rows.add(account, asdict(position), _POSITION)
-    for (account, _), order in loaded.orders.items():
+    for (account, _, _), order in loaded.orders.items():
         rows.add(account, asdict(order), _ORDER)
     return rows
 

@@ -19,7 +19,7 @@ import duckdb
 from fleetsync.errors import StoreRefused
 
 SCHEMA: Final = "2"
-_UPGRADED: Final = "1"  # the schema before it, to which a table is added
+_UPGRADED: Final = "1"  # the schema before it
 PRIVATE_MODE: Final = 0o600
 
 _MAGIC: Final = b"DUCK"
@@ -171,6 +171,7 @@ def _create(path: str, directory: str) -> None:
             connection.execute(_NO_PROGRESS_BAR)
             connection.execute("BEGIN")
             connection.execute(script("schema.sql"))
+            connection.execute(script("orders.sql"))
             connection.execute(script("asked.sql"))
             connection.execute(script("views.sql"))
             connection.execute("COMMIT")
@@ -204,6 +205,11 @@ def _upgrade(connection: duckdb.DuckDBPyConnection) -> None:
     """Bring a file of the schema before this one up to it, whole or not at all."""
     connection.execute("BEGIN")
     connection.execute(script("asked.sql"))
+    connection.execute("CREATE TEMP TABLE held AS SELECT * FROM orders")
+    connection.execute("DROP TABLE orders")
+    connection.execute(script("orders.sql"))
+    connection.execute("INSERT INTO orders SELECT * FROM held")
+    connection.execute("DROP TABLE held")
     connection.execute("UPDATE meta SET value = $schema WHERE name = 'schema'", {"schema": SCHEMA})
     connection.execute("COMMIT")
 

@@ -48,24 +48,6 @@ CREATE TABLE positions (
     PRIMARY KEY (account, symbol, side)
 );
 
-CREATE TABLE orders (
-    account       VARCHAR NOT NULL,
-    id            VARCHAR NOT NULL,
-    client_id     VARCHAR NOT NULL,
-    symbol        VARCHAR NOT NULL,
-    side          VARCHAR NOT NULL,
-    type          VARCHAR NOT NULL,
-    price         VARCHAR NOT NULL,
-    size          VARCHAR NOT NULL,
-    filled        VARCHAR NOT NULL,
-    status        VARCHAR NOT NULL,
-    reduce_only   BOOLEAN NOT NULL,
-    conditional   BOOLEAN NOT NULL,
-    created_at_ms BIGINT  NOT NULL,
-    updated_at_ms BIGINT  NOT NULL,
-    PRIMARY KEY (account, id)
-);
-
 -- Append-only and gapless from 1: replayed in order they rebuild positions and orders.
 CREATE TABLE changes (
     number          BIGINT PRIMARY KEY,

@@ -88,7 +88,8 @@ class DuckDBStore:
                           for row in _rows(cursor, "accounts", tuple(store_rows.ACCOUNT))},
                 positions={(row[0], row[1], row[2]): Position(*row[1:])
                            for row in _rows(cursor, "positions", store_rows.POSITION)},
-                orders={(row[0], row[1]): Order(*row[1:]) for row in _rows(cursor, "orders", store_rows.ORDER)},
+                orders={(row[0], order.symbol, order.id): order for row in _rows(cursor, "orders", store_rows.ORDER)
+                        for order in (Order(*row[1:]),)},
                 events={row[0]: orjson.loads(row[1]) for row in _rows(cursor, "events", ("id", "event"))},
                 freezes=dict(_rows(cursor, "freezes", ("ledger", "until_ms"))),
                 last_change=_last(cursor, "changes", "number"),

@@ -28,7 +28,7 @@ KEYS: Final[dict[str, list[str]]] = {
     "robots": ["id"],
     "accounts": ["id"],
     "positions": ["account", "symbol", "side"],
-    "orders": ["account", "id"],
+    "orders": ["account", "symbol", "id"],
     "events": ["id"],
     "freezes": ["ledger"],
     "asked": ["at_ms", "robot", "what"],

@@ -60,8 +60,8 @@ class Replay(Promise):
                 self._play(change)
         for (account, symbol, side), position in batch.positions.items():
             self._same((account, symbol, side), None if position is None else asdict(position))
-        for (account, order_id), order in batch.orders.items():
-            self._same((account, "", order_id), None if order is None else asdict(order))
+        for (account, symbol, order_id), order in batch.orders.items():
+            self._same((account, symbol, f"order {order_id}"), None if order is None else asdict(order))
 
     def crashed(self, at_ms: int, life: Life) -> None:
         """Everything that a new engine will find."""
@@ -71,7 +71,8 @@ class Replay(Promise):
         """All rows of the store against the replay."""
         loaded = self.world.store.load()
         stored: dict[Key, dict[str, Any]] = {key: asdict(row) for key, row in loaded.positions.items()}
-        stored.update({(account, "", order): asdict(row) for (account, order), row in loaded.orders.items()})
+        stored.update({(account, symbol, f"order {order}"): asdict(row)
+                       for (account, symbol, order), row in loaded.orders.items()})
         for key in sorted(stored.keys() | self._rows.keys()):
             self._same(key, stored.get(key))
 
@@ -92,7 +93,7 @@ class Replay(Promise):
     @staticmethod
     def _key(change: Change, row: dict[str, Any]) -> Key:
         if change.kind.startswith("order_"):
-            return change.account, "", row["id"]
+            return change.account, change.symbol, f"order {row['id']}"
         return change.account, change.symbol, row["side"]
 
     def _same(self, key: Key, row: dict[str, Any] | None) -> None:
