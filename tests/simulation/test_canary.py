@@ -278,7 +278,7 @@ def test_a_planted_bug_is_caught_by_the_checker_of(promise: str, plant: Plant, o
                                                    monkeypatch: pytest.MonkeyPatch) -> None:
     assert _kept(options), "without the bug the promise is kept"
     plant(monkeypatch)
-    verdict = attempt(options)
+    verdict = attempt(options, until_broken=promise)
     assert promise in {breach.promise for breach in verdict.breaches}, verdict.error or "nothing was caught"
 
 

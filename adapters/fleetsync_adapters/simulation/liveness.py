@@ -120,7 +120,7 @@ def store_differences(world: "World") -> list[str]:
     for account, state in world.life.core.fleet.account_by_id.items():
         for symbol, book in state.books.items():
             known.update({(account, symbol, row.side): row for row in book.positions})
-            known.update({(account, row.id): row for row in book.orders})
+            known.update({(account, symbol, row.id): row for row in book.orders})
     stored: dict[Any, Any] = {**loaded.positions, **loaded.orders}
     keys = sorted(known.keys() | stored.keys())
     return [f"{' '.join(key)}: the store holds {_row(stored.get(key))}, the core {_row(known.get(key))}"

@@ -40,6 +40,10 @@ class Breach:
     text: str
 
 
+class Enough(Exception):
+    """What was looked for was found: nothing after it matters."""
+
+
 class Promise(Observer):
     """A checker. `sentence` is the promise; `breaches` are what it found, the first ones."""
 
@@ -49,6 +53,7 @@ class Promise(Observer):
     def __init__(self) -> None:
         """Nothing broken yet."""
         self.breaches: list[Breach] = []
+        self.ends_the_run = False  # with its first breach
         self._world: World | None = None
         self.readings = Readings()
 
@@ -66,6 +71,8 @@ class Promise(Observer):
         """Note a breach."""
         if len(self.breaches) < _BREACHES_MAX:
             self.breaches.append(Breach(self.name, self.world.now_ms, text))
+        if self.ends_the_run:
+            raise Enough
 
     def held(self, good: bool, text: Callable[[], str]) -> None:
         """Note a breach unless `good`."""

@@ -26,6 +26,7 @@ def shrink(options: Options, *, tries_max: int = _TRIES_MAX, tell: Callable[[str
     if best.good:
         return best
     broken = _broken(best)
+    first = best.breaches[0].promise if best.breaches and not best.error else ""
     tries = 0
     smaller = True
     while smaller:
@@ -34,7 +35,7 @@ def shrink(options: Options, *, tries_max: int = _TRIES_MAX, tell: Callable[[str
             if tries >= tries_max:
                 return best
             tries += 1
-            verdict = attempt(candidate)
+            verdict = attempt(candidate, until_broken=first)
             if _broken(verdict) & broken:
                 tell(f"without {what} it still breaks {', '.join(sorted(_broken(verdict) & broken))}")
                 best, smaller = verdict, True

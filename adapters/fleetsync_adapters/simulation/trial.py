@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from fleetsync.units import MINUTE_MS
 from fleetsync_adapters.simulation.liveness import Convergence, converge
 from fleetsync_adapters.simulation.observe import History, Observer
-from fleetsync_adapters.simulation.promises import Breach, Promise
+from fleetsync_adapters.simulation.promises import Breach, Enough, Promise
 from fleetsync_adapters.simulation.promises_ages import Ages
 from fleetsync_adapters.simulation.promises_budget import Grants, Quotas
 from fleetsync_adapters.simulation.promises_events import EventsServed, SyncsAnswered
@@ -49,13 +49,14 @@ class Verdict:
 
 
 def attempt(options: Options, observers: Sequence[Observer] = (),
-            script: Callable[[World], None] | None = None) -> Verdict:
+            script: Callable[[World], None] | None = None, until_broken: str = "") -> Verdict:
     """Run one trial; what it finds is in the verdict, an exception of the engine too.
 
     Args:
         options: what is simulated.
         observers: who else looks on.
         script: is handed the world before it starts, to plan things that no seed draws.
+        until_broken: a promise whose first breach ends the run.
     """
     verdict = Verdict(options)
     promises: list[Promise] = [make() for make in PROMISES]
@@ -66,6 +67,7 @@ def attempt(options: Options, observers: Sequence[Observer] = (),
         script(world)
     for promise in (*promises, convergence):
         promise.bind(world, readings)
+        promise.ends_the_run = promise.name == until_broken
         if not world.chaos and isinstance(promise, NobodyForgotten | FairTurns | StretchIsUsed):
             promise.strict_from_ms = world.now_ms + _WARM_UP_MS
     try:
@@ -77,6 +79,8 @@ def attempt(options: Options, observers: Sequence[Observer] = (),
         for line in found[:5]:
             convergence.broken(f"after {verdict.converged_ms // 1000} s: {line}")
         next(promise for promise in promises if isinstance(promise, Replay)).compare()
+    except Enough:
+        pass
     except AssertionError as error:
         verdict.error = f"an assertion failed: {error}"
     except Exception as error:  # noqa: BLE001 whatever the engine raises is what we look for
