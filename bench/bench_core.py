@@ -69,7 +69,7 @@ def bench_core_step(benchmark: Any, figures: Figures, robots: int, per_account: 
         figures.add("core", f"{name}: robots a second / APScheduler's jobs a second",
                     cost["apscheduler3"] * per_account / cost["ours"], "x", 8, at_least=True)
     if robots == 100_000:
-        memory = measured(robots, per_account)
+        memory = measured(robots, per_account, ("--memory",))
         held, grown = memory["held_bytes"], memory["grown_bytes"]
         figures.add("core", f"{name}: memory a robot, beyond the user's own objects", held, "bytes", 400)
         figures.add("core", f"{name}: what the process grew by a robot, its start included", grown, "bytes", 400)

@@ -30,10 +30,11 @@ _SYNCS = 10_000  # measured at each size
 _TURN = 8  # syncs in a turn of the loop, at every size: as under load
 
 
-def measured(count: int, per_account: int = _PER_ACCOUNT) -> dict[str, Any]:
+def measured(count: int, per_account: int = _PER_ACCOUNT, whats: Sequence[str] = ("--time", "--memory")) -> (
+        dict[str, Any]):
     """One size. Its memory in processes of their own: what another measurement has freed would hide what this takes."""
     found: dict[str, Any] = {}
-    for what in ("--time", "--memory"):
+    for what in whats:
         command = [sys.executable, "-m", "bench.growth", what, str(count), "--per-account", str(per_account)]
         found |= json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     return found
