@@ -49,8 +49,10 @@ def growth() -> list[str]:
     lines = ["### Growth (`python -m bench.growth`)", "",
              "| robots | a sync of ten robots | memory a robot | event to dispatch, p50 / p99 | adding them all |",
              "|---|---|---|---|---|"]
-    lines += [f"| {row['robots']:,} | {row['sync_us']:.0f} us | {row.get('held_bytes', row.get('robot_bytes')):.0f} bytes | "
-              f"{row['urgent_p50_us']:.0f} / {row['urgent_p99_us']:.0f} us | {row['built_s']:.2f} s |" for row in rows]
+    for row in rows:
+        memory = row.get("held_bytes", row.get("robot_bytes"))
+        lines.append(f"| {row['robots']:,} | {row['sync_us']:.0f} us | {memory:.0f} bytes | "
+                     f"{row['urgent_p50_us']:.0f} / {row['urgent_p99_us']:.0f} us | {row['built_s']:.2f} s |")
     plots = [f"![{name}](results/growth_{name}.svg)" for name in ("cost", "robot", "memory", "urgent")
              if (RESULTS / f"growth_{name}.svg").exists()]
     return [*lines, "", *plots, ""]
