@@ -21,9 +21,13 @@ Value = TypeVar("Value")
 
 
 class MemoryStore:
-    """The committed state in plain dicts. Rows are replaced, never changed in place: copying the dicts is enough."""
+    """The committed state in plain dicts. Rows are replaced, never changed in place: copying the dicts is enough.
 
-    def __init__(self) -> None:
+    `durable=False` says that no later run will find any of it.
+    """
+
+    def __init__(self, *, durable: bool = True) -> None:
+        self._durable = durable
         self._robots: dict[str, tuple[Any, ...]] = {}
         self._accounts: dict[str, tuple[Any, ...]] = {}
         self._positions: dict[tuple[str, str, str], tuple[Any, ...]] = {}
@@ -91,6 +95,7 @@ class MemoryStore:
             freezes=dict(self._freezes),
             last_change=len(self._changes),
             last_event=self._last_event,
+            durable=self._durable,
         )
 
     def commit(self, batch: Batch, at_ms: int) -> None:

@@ -10,7 +10,7 @@
 | words     | units errors model            | milliseconds; the error tree; robots, accounts, positions, changes      |
 |           | messages tariff config        | what moves; what exchanges limit and charge; every setting              |
 | decisions | heap cadence                  | who wants to run when; stretchable time                                 |
-|           | budget health                 | quotas, grants, deferrals, freezes; backoff and circuits                |
+|           | ledger budget health          | quotas, grants, deferrals, freezes; backoff and circuits                |
 |           | planner                       | the cheapest calls that serve an account's due robots                   |
 |           | book reconcile(_orders)       | (known, snapshot) -> (known, changes, questions)                        |
 | seams     | ports                         | Clock, Exchange, Store, Crew                                            |

@@ -34,6 +34,6 @@ def open_store(store: Store | str | None) -> Store:
         opened: Store = import_module("fleetsync_adapters.duckdb_store").DuckDBStore(store)
         return opened
     if store is None:
-        kept: Store = import_module("fleetsync_adapters.memory_store").MemoryStore()
+        kept: Store = import_module("fleetsync_adapters.memory_store").MemoryStore(durable=False)
         return kept
     return store

@@ -71,8 +71,8 @@ class Core:
         self.journal.asked(now_ms, "", "start", asdict(self.settings))
         self.journal.restore(loaded, recent)
         self.inbox.restore(loaded.events, loaded.last_event)
-        if loaded.accounts:
-            self.budget.follow(now_ms)
+        if loaded.accounts or not loaded.durable:
+            self.budget.follow(now_ms if loaded.durable else None)
         for key, until_ms in loaded.freezes.items():
             if until_ms > now_ms:
                 self.budget.freezes[key] = until_ms

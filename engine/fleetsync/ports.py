@@ -74,9 +74,9 @@ Asking = tuple[int, str, str]  # (at_ms, robot or "" for the engine itself, what
 class Batch:
     """One transaction for the store: rows by key, and the changes that made them. None as a value deletes the row.
 
-    Keys: robot id; account id; (account, symbol, side) for positions; (account, symbol, order id) for orders. `ages` are
-    new instants of robots whose rows are otherwise as committed; of a robot without a row they are ignored. What was
-    asked of the engine: "start", "settings" and "stop" of itself; "sync", or a kind of event, of a robot.
+    Keys: robot id; account id; (account, symbol, side) for positions; (account, symbol, order id) for orders. `ages`
+    are new instants of robots whose rows are otherwise as committed; of a robot without a row they are ignored. What
+    was asked of the engine: "start", "settings" and "stop" of itself; "sync", or a kind of event, of a robot.
     """
 
     robots: dict[str, dict[str, Any] | None] = field(default_factory=dict)
@@ -97,7 +97,10 @@ class Batch:
 
 @dataclass(slots=True)
 class Loaded:
-    """What a store held when it was opened: the same rows as in `Batch`, and the last change's number."""
+    """What a store held when it was opened: the same rows as in `Batch`, and the last change's number.
+
+    `durable` says whether what is committed outlives the process, so that rows of none mean that no run was before.
+    """
 
     robots: dict[str, dict[str, Any]] = field(default_factory=dict)
     accounts: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -107,6 +110,7 @@ class Loaded:
     freezes: dict[str, int] = field(default_factory=dict)
     last_change: int = 0
     last_event: int = 0  # the highest number that any event had, also of those served long since
+    durable: bool = True
 
     def by_account(self) -> "dict[str, tuple[list[Position], list[Order]]]":
         """Positions and orders of each account."""

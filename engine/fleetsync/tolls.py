@@ -3,7 +3,8 @@
 from dataclasses import replace
 
 from fleetsync.account import AccountState, Route
-from fleetsync.budget import Budget, Charges, Ledger
+from fleetsync.budget import Budget, Charges
+from fleetsync.ledger import Ledger
 from fleetsync.messages import Call
 from fleetsync.tariff import Scope
 

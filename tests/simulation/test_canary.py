@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 from fleetsync import (
-    budget,
     cadence,
     events,
     fleet,
     grants,
     journal,
+    ledger,
     reading,
     reconcile,
     settle,
@@ -36,29 +36,29 @@ BUSY = Options(seed=7, robots=12, accounts=3, egresses=1, workers=2, calls_per_m
 
 def _exceeds(patch: pytest.MonkeyPatch) -> None:
     """The budget admits everything at once."""
-    patch.setattr(budget.Ledger, "opens_at_ms", lambda _self, _units, now_ms, *, urgent: now_ms)
+    patch.setattr(ledger.Ledger, "opens_at_ms", lambda _self, _units, now_ms, *, urgent: now_ms)
 
 
 def _forgets_to_charge(patch: pytest.MonkeyPatch) -> None:
     """Every fifth charge is lost."""
-    charge, count = budget.Ledger.charge, [0]
+    charge, count = ledger.Ledger.charge, [0]
 
-    def charged(self: budget.Ledger, units: int, now_ms: int) -> None:
+    def charged(self: ledger.Ledger, units: int, now_ms: int) -> None:
         count[0] += 1
         if count[0] % 5:
             charge(self, units, now_ms)
 
-    patch.setattr(budget.Ledger, "charge", charged)
+    patch.setattr(ledger.Ledger, "charge", charged)
 
 
 def _lets_an_endpoint_be_asked_at_will(patch: pytest.MonkeyPatch) -> None:
     """The limits of accounts, endpoints and instruments are not kept; those of the address are."""
-    opens_at_ms = budget.Ledger.opens_at_ms
+    opens_at_ms = ledger.Ledger.opens_at_ms
 
-    def opens(self: budget.Ledger, units: int, now_ms: int, *, urgent: bool) -> int:
+    def opens(self: ledger.Ledger, units: int, now_ms: int, *, urgent: bool) -> int:
         return now_ms if "/" in self.key else opens_at_ms(self, units, now_ms, urgent=urgent)
 
-    patch.setattr(budget.Ledger, "opens_at_ms", opens)
+    patch.setattr(ledger.Ledger, "opens_at_ms", opens)
 
 
 def _charges_the_operator_alone(patch: pytest.MonkeyPatch) -> None:
@@ -129,13 +129,13 @@ def _stretches_for_nothing(patch: pytest.MonkeyPatch) -> None:
 
 def _waits_for_nothing(patch: pytest.MonkeyPatch) -> None:
     """A second passes after each refusal, whatever is in the bucket."""
-    opens_at_ms = budget.Ledger.opens_at_ms
+    opens_at_ms = ledger.Ledger.opens_at_ms
 
-    def opens(self: budget.Ledger, units: int, now_ms: int, *, urgent: bool) -> int:
+    def opens(self: ledger.Ledger, units: int, now_ms: int, *, urgent: bool) -> int:
         at_ms = opens_at_ms(self, units, now_ms, urgent=urgent)
         return at_ms + 1_000 if at_ms > now_ms else at_ms
 
-    patch.setattr(budget.Ledger, "opens_at_ms", opens)
+    patch.setattr(ledger.Ledger, "opens_at_ms", opens)
 
 
 def _drops_events(patch: pytest.MonkeyPatch) -> None:

@@ -1,7 +1,7 @@
 """An exchange that counts for itself, and short ways to ask a ledger."""
 
-from fleetsync.budget import Ledger
 from fleetsync.config import Settings
+from fleetsync.ledger import Ledger
 from fleetsync.tariff import Quota, Scope
 
 START_MS = 1_700_000_000_000

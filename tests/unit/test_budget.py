@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.unit.budget_world import MINUTE_MS, SETTINGS, SLACK_MS, START_MS, CountingExchange, ask, ledger_of, quota_of
 
-from fleetsync.budget import Budget, Deferral, Ledger, dispatch_calls_max
+from fleetsync.budget import Budget, Deferral, dispatch_calls_max
 from fleetsync.config import Settings
+from fleetsync.ledger import Ledger
 
 _ACTIONS = st.lists(
     st.tuples(st.sampled_from(["ask", "ask", "ask", "wait", "leap", "limit", "freeze", "restart"]), st.integers(1, 60),
@@ -190,6 +191,18 @@ def test_after_another_run_nothing_is_overdrawn_for_a_window_and_what_it_may_owe
             assert now_ms >= known_ms or ledger.tat_us - now_ms * 1000 <= ledger.burst * ledger.emission_us
         now_ms = opens_at_ms or now_ms
     assert exchange.worst(MINUTE_MS + SLACK_MS) <= 2_400
+
+
+def test_where_nothing_outlives_a_run_nothing_is_overdrawn_after_a_change_of_the_limit_either() -> None:
+    budget = Budget(SETTINGS, now_ms=START_MS)
+    budget.follow(None)
+    ledger = budget.ledger("weight", quota_of(2_400), biggest=24, now_ms=START_MS)
+    budget.set_calls_per_minute(600, START_MS)
+    now_ms = START_MS + 10 * MINUTE_MS
+    for paced in (ledger, budget.operator):
+        while not ask(paced, 1, now_ms, urgent=True):
+            pass
+        assert paced.tat_us - now_ms * 1000 <= paced.burst * paced.emission_us
 
 
 def test_urgent_work_is_admitted_at_once_behind_any_demand_of_scheduled_work() -> None:

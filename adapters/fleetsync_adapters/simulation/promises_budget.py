@@ -3,7 +3,7 @@
 from collections import deque
 from typing import ClassVar
 
-from fleetsync.budget import Ledger
+from fleetsync.ledger import Ledger
 from fleetsync.messages import Call, Dispatch, FromWorker, OpenExchange, Request, SyncDone, ToWorker, WorkerLost
 from fleetsync.model import Fault, Surface
 from fleetsync.ports import Batch

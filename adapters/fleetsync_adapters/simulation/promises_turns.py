@@ -3,7 +3,7 @@
 from typing import ClassVar
 
 from fleetsync.account import Route
-from fleetsync.budget import Ledger
+from fleetsync.ledger import Ledger
 from fleetsync.messages import Dispatch, OpenExchange, ToWorker
 from fleetsync.units import SECOND_MS
 from fleetsync_adapters.simulation.life import Life
