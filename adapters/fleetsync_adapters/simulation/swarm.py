@@ -33,7 +33,7 @@ _KNOBS: dict[str, tuple[float, ...]] = {
     "call_timeout_ms": (2_000,), "grant_valid_ms": (100,), "heartbeat_ms": (2_000,), "doubt_retry_ms": (200,),
 }
 """Settings that a seed may turn, and to what."""
-_LARGE = 1_000  # robots
+_LARGE, _LARGE_HEARTBEAT_MS = 1_000, 600_000  # robots; rows of quiet ones would take a third of the time
 _LONG_MINUTES = 40  # room for half an hour of maintenance, and for what happens after it
 
 
@@ -89,7 +89,7 @@ class Options:
 def draw(seed: int, *, minutes: int | None = None, robots: int | None = None) -> Options:
     """What `seed` stands for; a stated number of minutes or robots replaces the drawn one.
 
-    A large fleet has ten robots an account, the engine's own settings, and trades as robots do.
+    A large fleet has ten robots an account, the engine's own settings but a rare heartbeat, and trades as robots do.
     """
     rng = Random(f"swarm {seed}")
     accounts = rng.choice((1, 1, 2, 3, 5, 8))
@@ -122,7 +122,8 @@ def draw(seed: int, *, minutes: int | None = None, robots: int | None = None) ->
     if robots is not None:
         drawn = replace(drawn, robots=robots, accounts=min(drawn.accounts, robots))
         if robots >= _LARGE:
-            drawn = replace(drawn, accounts=robots // 10, calls_per_minute=Settings().calls_per_minute, knobs={},
+            drawn = replace(drawn, accounts=robots // 10, calls_per_minute=Settings().calls_per_minute,
+                            knobs={"heartbeat_ms": _LARGE_HEARTBEAT_MS},
                             changes_per_hour=min(drawn.changes_per_hour, 5.0), orders_per_hour=1.0)
     return drawn if minutes is None else replace(drawn, minutes=minutes)
 
