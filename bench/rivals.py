@@ -127,10 +127,10 @@ def apscheduler_3(count: int, turn_ms: int, turns: int) -> Round | None:
     """APScheduler 3: its scheduler over its memory store, jobs that do nothing; None where it is not installed.
 
     Jobs are spread over the interval, as a fleet is, and time is virtual: a turn processes those that fall into it, and
-    its own executor calls them at once, without a thread.
+    its asyncio executor runs each as a coroutine, as a program that calls exchanges would have it.
     """
     try:  # an optional extra, without types
-        executors: Any = import_module("apscheduler.executors.debug")
+        executors: Any = import_module("apscheduler.executors.asyncio")
         schedulers: Any = import_module("apscheduler.schedulers.base")
         triggers: Any = import_module("apscheduler.triggers.interval")
     except ImportError:
@@ -149,6 +149,8 @@ def apscheduler_3(count: int, turn_ms: int, turns: int) -> Round | None:
     class Driven(schedulers.BaseScheduler):  # type: ignore[misc]  # see above
         """Processes its due jobs when it is told to."""
 
+        _eventloop = VirtualLoop()
+
         def wakeup(self) -> None:
             """Nobody sleeps."""
 
@@ -158,11 +160,12 @@ def apscheduler_3(count: int, turn_ms: int, turns: int) -> Round | None:
     schedulers.datetime = Virtual
     ran, chance = [0], random.Random(count)
 
-    def nothing() -> None:
+    async def nothing() -> None:
         ran[0] += 1
 
     scheduler = Driven(timezone=UTC)
-    scheduler.add_executor(executors.DebugExecutor())
+    loop = scheduler._eventloop
+    scheduler.add_executor(executors.AsyncIOExecutor())
     scheduler.start(paused=True)
     trigger = triggers.IntervalTrigger(seconds=INTERVAL_MS / 1000, timezone=UTC)
     for first_ms in sorted(chance.randrange(INTERVAL_MS) for _ in range(count)):  # sorted, it takes them faster
@@ -176,6 +179,9 @@ def apscheduler_3(count: int, turn_ms: int, turns: int) -> Round | None:
         for _ in range(turns):
             Virtual.moment += timedelta(milliseconds=turn_ms)
             scheduler._process_jobs()
+            for _ in range(2):  # the jobs, and what is to be done after them
+                loop.call_soon(loop.stop)
+                loop.run_forever()
         return (thread_time_ns() - begun_ns) / max(ran[0] - before, 1) / 1e3
 
     return run
