@@ -148,6 +148,8 @@ class Fleet:
         state = self.state_of(slot)
         state.leave(slot)
         self._changed(state)
+        if state.questions and not self.slots_on(state, self.symbols[slot]):
+            self._leave_unasked(state, self.symbols[slot])
         if slot in state.urgent:
             del state.own("urgent")[slot]
         if slot in state.waiting:
@@ -160,6 +162,13 @@ class Fleet:
         del self.slot_of[self.ids[slot]]
         self.account_of[slot] = None
         self._free.append(slot)
+
+    def _leave_unasked(self, state: AccountState, symbol: str) -> None:
+        """Nobody trades the symbol any more: what its events wanted to know is not asked; a doubt stays a question."""
+        book = state.books.get(symbol)
+        if book is None or not book.doubts:
+            for call in [call for call in state.questions if call.symbol == symbol]:
+                del state.own("questions")[call]
 
     # -- look-ups
 

@@ -161,6 +161,21 @@ def test_a_removed_robots_slot_that_is_used_again_gets_none_of_the_old_answers()
     settled(world)
 
 
+def test_what_a_removed_robots_events_wanted_to_know_is_asked_no_more() -> None:
+    world = World()
+    world.account()
+    world.robot("gone")
+    world.robot("stays", symbol=ETH)
+    world.run(40_000)
+    for name in ("gone", "stays"):
+        for number in range(3):
+            world.event(name, "order_cancelled", order_id=f"{name}-{number}")
+    state = world.core.fleet.state_of(world.core.fleet.slot("stays"))
+    assert len(state.questions) == 6
+    world.core.remove_robot("gone")
+    assert {call.symbol for call in state.questions} == {ETH}
+
+
 def test_a_robot_that_moves_to_another_account_in_flight_is_read_there_and_only_there() -> None:
     world = World()
     world.account()

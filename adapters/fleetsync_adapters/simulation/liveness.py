@@ -1,7 +1,8 @@
 """The second phase: the faults have stopped, and within a stated time the engine knows the exchange's books exactly.
 
 The bound is made of what the engine's own settings say: how long an account rests after faults, how often it is probed,
-how long a ban that is still on lasts, and how long a round of the whole fleet takes under the budget.
+how long a ban that is still on lasts, and how long a round of the whole fleet takes under the budget, beside the events
+that still wait.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 _PROOF_MS = 2 * MINUTE_MS  # a doubt is asked about, at growing distances of up to 30 s, until it is settled
 _LINES_MAX = 20  # of what differs; nobody reads more, and a large fleet is looked through only once it may be done
+_CALLS_AN_EVENT = 4  # what was announced and does not show is asked for again, at growing distances
 _START_MS = MINUTE_MS  # an engine and its workers come up again, the slowest of them
 
 
@@ -34,11 +36,13 @@ class Convergence(Promise):
 def bound_ms(world: "World") -> int:
     """How long it may take from now on."""
     settings, life = world.settings, world.life
-    until_ms = [world.now_ms, *world.store.load().freezes.values()]
+    stored = world.store.load()
+    until_ms = [world.now_ms, *stored.freezes.values()]
     if life is not None:
         until_ms += (ledger.frozen_until_ms for ledger in life.core.budget.ledgers())
-    # A clock that is set back puts the end of a ban off: what is stored is an instant by that clock.
-    frozen_ms = max(until_ms) - world.now_ms + max(-world.clock_step_ms, 0)
+    # A clock that is yet to be set back puts the end of a ban off: what is stored is an instant by that clock. One that is
+    # yet to be set forward takes its step out of the bound.
+    frozen_ms = max(until_ms) - world.now_ms + abs(world.clock_step_ms)
     surfaces = next(iter(world.setup.tariffs.values())).surfaces
     weight_a_round = sum(sum(weight for name, weight in tariff.costs[surface.value].weights if name == "weight")
                          for tariff in world.setup.tariffs.values() for surface in surfaces)
@@ -46,7 +50,8 @@ def bound_ms(world: "World") -> int:
     scarce = max(calls_a_round / settings.calls_per_minute,
                  weight_a_round * len(world.accounts) / world.setup.limits.weight_per_minute)
     rounds_ms = 4 * max(int(scarce * MINUTE_MS), settings.flat_ceiling_ms, settings.flat_ms)
-    return frozen_ms + settings.backoff_max_ms + rounds_ms + _PROOF_MS + _START_MS
+    events_ms = _CALLS_AN_EVENT * len(stored.events) * MINUTE_MS // settings.calls_per_minute
+    return frozen_ms + settings.backoff_max_ms + rounds_ms + events_ms + _PROOF_MS + _START_MS
 
 
 def differences(world: "World", first: Sequence[str] = ()) -> tuple[list[str], list[str]]:
