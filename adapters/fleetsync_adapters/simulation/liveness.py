@@ -40,8 +40,8 @@ def bound_ms(world: "World") -> int:
     until_ms = [world.now_ms, *stored.freezes.values()]
     if life is not None:
         until_ms += (ledger.frozen_until_ms for ledger in life.core.budget.ledgers())
-    # A clock that is yet to be set back puts the end of a ban off: what is stored is an instant by that clock. One that is
-    # yet to be set forward takes its step out of the bound.
+    # A clock that is yet to be set back puts the end of a ban off: what is stored is an instant by that clock. One that
+    # is yet to be set forward takes its step out of the bound.
     frozen_ms = max(until_ms) - world.now_ms + abs(world.clock_step_ms)
     surfaces = next(iter(world.setup.tariffs.values())).surfaces
     weight_a_round = sum(sum(weight for name, weight in tariff.costs[surface.value].weights if name == "weight")
