@@ -43,7 +43,7 @@ SECTIONS = {
     "proof": ("confirm_gap_ms", "settle_ms", "visibility_grace_ms", "doubt_retry_ms"),
     "engine": ("workers", "call_timeout_ms", "in_flight_per_worker", "worker_silence_ms", "backoff_ms",
                "backoff_max_ms", "account_calls_per_second"),
-    "store": ("heartbeat_ms", "sync_records_per_second", "changes_kept_ms"),
+    "store": ("heartbeat_ms", "sync_records_per_second"),
 }
 _KINDS = {
     "calls_per_minute": count_kind(1, 100_000_000),

@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from fleetsync.errors import ConfigError
-from fleetsync.units import DAY_MS, MINUTE_MS, SECOND_MS
+from fleetsync.units import MINUTE_MS, SECOND_MS
 
 CADENCE_MODES = ("fixed", "adaptive")
 SPEND_MODES = ("needed", "all")
@@ -79,8 +79,6 @@ class Settings:
     """Ages of unchanged robots reach the store at least this often."""
     sync_records_per_second: int = 20
     """Syncs recorded with their outcome, for replay and tuning; the rest of a busy second is counted, not recorded."""
-    changes_kept_ms: int = 90 * DAY_MS
-    """Committed changes younger than this are never dropped."""
 
     def __post_init__(self) -> None:
         for field in fields(self):
