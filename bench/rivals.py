@@ -4,6 +4,7 @@ import asyncio
 import gc
 import random
 import selectors
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -149,7 +150,7 @@ def apscheduler_3(count: int, turn_ms: int, turns: int) -> Round | None:
     class Driven(schedulers.BaseScheduler):  # type: ignore[misc]  # see above
         """Processes its due jobs when it is told to."""
 
-        _eventloop = VirtualLoop()
+        _eventloop: VirtualLoop
 
         def wakeup(self) -> None:
             """Nobody sleeps."""
@@ -164,7 +165,7 @@ def apscheduler_3(count: int, turn_ms: int, turns: int) -> Round | None:
         ran[0] += 1
 
     scheduler = Driven(timezone=UTC)
-    loop = scheduler._eventloop
+    loop = scheduler._eventloop = VirtualLoop()
     scheduler.add_executor(executors.AsyncIOExecutor())
     scheduler.start(paused=True)
     trigger = triggers.IntervalTrigger(seconds=INTERVAL_MS / 1000, timezone=UTC)
@@ -184,4 +185,5 @@ def apscheduler_3(count: int, turn_ms: int, turns: int) -> Round | None:
                 loop.run_forever()
         return (thread_time_ns() - begun_ns) / max(ran[0] - before, 1) / 1e3
 
+    weakref.finalize(run, loop.close)
     return run
