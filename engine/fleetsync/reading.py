@@ -128,6 +128,10 @@ class Reader:
         self._keep(state, symbol, result, slots, now_ms)
         if tariff.positions_show_orders and known.is_quiet and not result.book.is_quiet:
             self._keep_proof(slots)
+        if tariff.positions_show_orders and result.book.is_quiet and not known.is_quiet:
+            # The newest list of positions may still name the symbol. One that is the same again would then be no proof
+            # that no orders rest, but what a new order looks like.
+            state.wants_rows |= {(Surface.POSITIONS, "")}
         if any(isinstance(finding.after, Order) for finding in result.findings):
             # Several questions show orders: what one has told, the others do not know to be news.
             lists = (Surface.ORDERS, Surface.CONDITIONAL) if state.route.conditional else (Surface.ORDERS,)

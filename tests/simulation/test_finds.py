@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from fleetsync_adapters.simulation.swarm import Options
+from fleetsync_adapters.simulation.swarm import Options, draw
 from fleetsync_adapters.simulation.trial import attempt
 
 CALM = Options(seed=25, robots=15, accounts=1, workers=1, calls_per_minute=60, weight_per_minute=1_200, minutes=2,
@@ -42,3 +42,8 @@ def test_an_event_of_a_clock_that_was_set_back_is_served_at_once() -> None:
     """It was dated in the future: no reading could be late enough, and the robot was read again and again."""
     kept(replace(CALM, seed=1, robots=6, calls_per_minute=600,
                  strikes={"clock_step": 2.0, "event_storm": 6.0, "commit_slow": 3.0}))
+
+
+def test_an_order_that_takes_the_place_of_a_cancelled_one_between_two_lists_of_positions_is_seen() -> None:
+    """Both lists named the symbol, so the second was the same again: it was taken to prove that no order rests."""
+    kept(draw(9132).without_faults())
