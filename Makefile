@@ -29,7 +29,7 @@ lint: install ## Run the linters alone
 demo: install ## Keep a demo fleet in sync with a paper exchange for a minute
 	$(BIN)/fleetsync run --for 60
 
-bench: install ## Measure: parts, the whole, growth and freshness, into bench/results (a quarter of an hour)
+bench: install ## Measure: parts, the whole, growth and freshness, into bench/results (the better part of an hour)
 	$(BIN)/python -m pytest bench -q --benchmark-disable-gc
 	$(BIN)/python -m bench.growth
 	$(BIN)/python -m bench.bench_freshness

@@ -171,12 +171,6 @@ class MemoryStore:
                       asked=self.asked)
         store.commit(batch, self._committed_at_ms[-1] if self._committed_at_ms else 0)
 
-    def prune_syncs(self, before_ms: int) -> None:
-        """Drop sync records older than `before_ms`; the very last one stays."""
-        self._check_open()
-        while len(self._syncs) > 1 and self._syncs[0]["at_ms"] < before_ms:
-            self._syncs.popleft()
-
     def close(self) -> None:
         """Nothing can be asked of it any more."""
         self._closed = True

@@ -233,7 +233,7 @@ def test_sync_records_are_dropped_by_age_and_by_number_but_never_the_last(tmp_pa
         ((count, oldest),) = query(store, "SELECT count(*), min(at_ms) FROM syncs")
         assert count <= 100
         assert oldest >= AT_MS + (day - 1) * DAY_MS
-    store.prune_syncs(AT_MS + 1_000 * DAY_MS)
+    store.commit(Batch(), AT_MS + 1_000 * DAY_MS)
     assert query(store, "SELECT count(*), max(seq) FROM syncs") == [(1, 750)]
     store.close()
 
@@ -248,7 +248,7 @@ def test_what_was_asked_goes_with_the_syncs_of_its_time_but_for_the_settings(tmp
         ((count, oldest),) = query(store, "SELECT count(*), min(at_ms) FROM asked WHERE robot <> ''")
         assert 80 <= count <= 101
         assert oldest >= AT_MS + (day - 1) * DAY_MS
-    store.prune_syncs(AT_MS + 1_000 * DAY_MS)
+    store.commit(Batch(), AT_MS + 1_000 * DAY_MS)
     assert query(store, "SELECT what, count(*) FROM asked GROUP BY what") == [("start", 3)]
     store.close()
 

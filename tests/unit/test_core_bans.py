@@ -7,14 +7,14 @@ from tests.unit.core_world import LATENCY_MS, TARIFF, Truth, World, failing
 
 from fleetsync.messages import Answer
 from fleetsync.model import Account, Fault
+from fleetsync.ports import Loaded
 from fleetsync.tariff import Quota, Scope
 
 _BY_ACCOUNT = replace(TARIFF, quotas=(Quota("weight", Scope.ACCOUNT, 2_400, 60_000),))
 
 
-@pytest.mark.parametrize("fault", [Fault.RATE_LIMITED, Fault.BANNED])
-def test_a_limit_freezes_the_calls_it_guards_for_as_long_as_it_says_and_over_a_restart(fault: Fault) -> None:
-    world = World()
+def frozen(world: World, fault: Fault) -> tuple[int, Loaded]:
+    """Two accounts, of which one meets a limit of 45 s: until when it lasts, and what a restart finds of it."""
     for account in ("main", "other"):
         world.account(account)
         world.robot(f"of-{account}", account)
@@ -25,6 +25,13 @@ def test_a_limit_freezes_the_calls_it_guards_for_as_long_as_it_says_and_over_a_r
     until_ms = world.syncs("main")[-1] + LATENCY_MS + 45_000
     world.answer = lambda *_: None
     loaded = world.loaded()
+    return until_ms, loaded
+
+
+@pytest.mark.parametrize("fault", [Fault.RATE_LIMITED, Fault.BANNED])
+def test_a_limit_freezes_the_calls_it_guards_for_as_long_as_it_says_and_over_a_restart(fault: Fault) -> None:
+    world = World()
+    until_ms, loaded = frozen(world, fault)
     assert set(loaded.freezes.values()) == {until_ms}
     world.event("of-other")
     world.run(40_000)
@@ -51,16 +58,7 @@ def test_a_ban_holds_where_no_quota_stands_for_the_address_over_restarts_and_cha
     """Where all limits are the accounts' own, no ledger guards what a ban guards; a call may have none at all."""
     free = replace(_BY_ACCOUNT, costs={key: replace(cost, weights=()) for key, cost in TARIFF.costs.items()})
     world = World(tariff=_BY_ACCOUNT if fault is Fault.BANNED else free)
-    for account in ("main", "other"):
-        world.account(account)
-        world.robot(f"of-{account}", account)
-    world.run(10_000)
-    world.answer = failing(fault=fault, retry_after_ms=45_000)
-    world.event("of-main")
-    world.run(1_000)
-    until_ms = world.syncs("main")[-1] + LATENCY_MS + 45_000
-    world.answer = lambda *_: None
-    loaded = world.loaded()
+    until_ms, loaded = frozen(world, fault)
     sent = len(world.sent)
     world.core.set_calls_per_minute(2_000, world.now_ms)
     world.event("of-other")

@@ -145,16 +145,6 @@ class DuckDBStore:
                 _copy(cursor, made)
             opening.move_into_place(made, path)
 
-    def prune_syncs(self, before_ms: int) -> None:
-        """Drop sync records older than `before_ms`, and all but the newest of too many; the very last one stays."""
-        with self._writing:
-            self._ready_writer()
-            try:
-                self._prune(before_ms)
-            except duckdb.Error as error:
-                self._recover()
-                raise StoreFailed(f"pruning {self.path} failed: {opening.first_line(error)}") from error
-
     def close(self) -> None:
         """Fold the log into the file and release it. Readers in flight finish first."""
         with self._writing, self._gate:
