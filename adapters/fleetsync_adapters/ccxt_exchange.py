@@ -2,7 +2,6 @@
 
 import contextlib
 import ssl
-import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -10,7 +9,7 @@ import certifi  # ccxt requires it, and trusts it where a machine has no bundle 
 
 from fleetsync.messages import Answer, Call, Request
 from fleetsync.model import Account, Fault, Surface
-from fleetsync.ports import Exchange, ExchangeSpec
+from fleetsync.ports import Clock, Exchange, ExchangeSpec
 from fleetsync.tariff import Tariff, question
 from fleetsync_adapters.ccxt_binance import read_binance
 from fleetsync_adapters.ccxt_clock import ExchangeClock
@@ -23,22 +22,16 @@ from fleetsync_adapters.ccxt_unified import read_unified
 from fleetsync_adapters.ccxt_wires import WIRES, Wire
 from fleetsync_adapters.tariffs import load_tariff
 
-_STARTED_MS = time.time_ns() // 1_000_000 - time.monotonic_ns() // 1_000_000
 _RAW = {"binance", "binanceusdm"}
 
 
-def epoch_ms() -> int:
-    """Milliseconds since the epoch that never go back: the wall clock is read once, when this module is loaded."""
-    return _STARTED_MS + time.monotonic_ns() // 1_000_000
-
-
-def open_exchange(spec: ExchangeSpec, *, now_ms: Callable[[], int] = epoch_ms) -> Exchange:
+def open_exchange(spec: ExchangeSpec, clock: Clock) -> Exchange:
     """An exchange as a worker uses it; nothing is loaded or connected before `open`.
 
     Raises:
         ConfigError: ccxt has no exchange of that id.
     """
-    return CcxtExchange(spec, now_ms)
+    return CcxtExchange(spec, clock.now_ms)
 
 
 class _Seat:

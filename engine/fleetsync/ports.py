@@ -32,7 +32,7 @@ class ExchangeSpec:
     egress: str = ""
     base_url: str = ""  # "": the exchange's own hosts
     proxy: str = ""  # the egress' HTTP proxy, if any
-    factory: str = "fleetsync_adapters.ccxt_exchange:open_exchange"  # "module:function" -> Exchange
+    factory: str = "fleetsync_adapters.ccxt_exchange:open_exchange"  # "module:function", an `ExchangeFactory`
     tariff: Tariff | None = None
     options: dict[str, Any] = field(default_factory=dict)
     call_timeout_ms: int = 10_000
@@ -64,6 +64,10 @@ class Exchange(Protocol):
 
     async def close(self) -> None:
         """Close all connections; no request is in flight any more."""
+
+
+ExchangeFactory = Callable[[ExchangeSpec, Clock], Exchange]
+"""Makes an exchange that dates its answers by the engine's clock: a clock of its own may be anywhere after a step."""
 
 
 Instants = tuple[int, int, int, int, int]  # of a robot: its three surfaces read, its last sync, its last event

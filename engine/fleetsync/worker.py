@@ -30,7 +30,7 @@ from fleetsync.messages import (
     ToWorker,
 )
 from fleetsync.model import Account, Fault, Surface
-from fleetsync.ports import Clock, Exchange, ExchangeSpec
+from fleetsync.ports import Clock, Exchange, ExchangeFactory, ExchangeSpec
 from fleetsync.units import SECOND_MS, s_from_ms
 
 log = logging.getLogger(__name__)
@@ -177,7 +177,7 @@ class Worker:
 
     async def _load(self, key: Key, spec: ExchangeSpec, job: OpenExchange, call: Call) -> Brought:
         try:
-            exchange = self._made.get(key) or _factory(spec)(spec)
+            exchange = self._made.get(key) or _factory(spec)(spec, self._clock)
         except Exception as error:  # noqa: BLE001 - foreign code; the answer tells, the worker goes on
             log.warning("%s cannot be made: %s", spec.exchange, _told(error))
             detail = f"{spec.factory} raised {type(error).__name__}"
@@ -273,9 +273,9 @@ def _presumed(spec: ExchangeSpec, call: Call, sent_at_ms: int) -> tuple[Request,
     return (Request(cost.endpoint if cost else call.surface.value, weight, sent_at_ms, status=0),) * call.pages
 
 
-def _factory(spec: ExchangeSpec) -> Callable[[ExchangeSpec], Exchange]:
+def _factory(spec: ExchangeSpec) -> ExchangeFactory:
     module, _, name = spec.factory.partition(":")
-    factory: Callable[[ExchangeSpec], Exchange] = getattr(importlib.import_module(module), name)
+    factory: ExchangeFactory = getattr(importlib.import_module(module), name)
     return factory
 
 

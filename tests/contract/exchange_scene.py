@@ -6,16 +6,17 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from decimal import Decimal
 
+from fleetsync.clock import SystemClock
 from fleetsync.messages import Answer, Call, Request
 from fleetsync.model import Account, Secret, Surface
 from fleetsync.ports import Exchange, ExchangeSpec
-from fleetsync_adapters.ccxt_exchange import epoch_ms, open_exchange
+from fleetsync_adapters.ccxt_exchange import open_exchange
 from fleetsync_adapters.paper.books import BookAccount
 from fleetsync_adapters.paper.direct import PaperDirect
 from fleetsync_adapters.paper.faults import Fault as Misbehaviour
 from fleetsync_adapters.paper.faults import FaultOrder, Misdeed
 from fleetsync_adapters.paper.orders import Ticket
-from fleetsync_adapters.paper.server import serving
+from fleetsync_adapters.paper.server import serving, system_now_ms
 from fleetsync_adapters.paper.venue import Venue, VenueRules
 
 SYMBOL = "BTC/USDT:USDT"
@@ -35,7 +36,7 @@ class Scene:
 
     def trade(self, side: str = "BUY", kind: str = "MARKET", share: str = "1", client_id: str = "") -> str:
         """An order by hand, at a share of the price where it is a limit order; its id."""
-        market, at_ms = self.venue.markets.by_symbol[SYMBOL], epoch_ms()
+        market, at_ms = self.venue.markets.by_symbol[SYMBOL], system_now_ms()
         price = (market.price(at_ms) * Decimal(share)).quantize(Decimal(1).scaleb(-market.price_digits))
         size = market.smallest_size(at_ms, Decimal(500))
         ticket = Ticket(
@@ -61,7 +62,7 @@ async def over_a_socket(call_timeout_ms: int = 5_000) -> AsyncIterator[Scene]:
     venue = Venue(VenueRules(accounts=2, markets=20))
     async with serving(venue) as running:
         spec = ExchangeSpec("binanceusdm", base_url=running.base_url, call_timeout_ms=call_timeout_ms)
-        exchange = open_exchange(spec)
+        exchange = open_exchange(spec, SystemClock())
         try:
             yield Scene(exchange, venue, venue.books.accounts[0])
         finally:
@@ -71,7 +72,7 @@ async def over_a_socket(call_timeout_ms: int = 5_000) -> AsyncIterator[Scene]:
 @asynccontextmanager
 async def direct(call_timeout_ms: int = 5_000) -> AsyncIterator[Scene]:
     venue = Venue(VenueRules(accounts=2, markets=20))
-    exchange = PaperDirect(venue, now_ms=epoch_ms, sleep_ms=sleep_ms, call_timeout_ms=call_timeout_ms)
+    exchange = PaperDirect(venue, now_ms=system_now_ms, sleep_ms=sleep_ms, call_timeout_ms=call_timeout_ms)
     yield Scene(exchange, venue, venue.books.accounts[0])
     await exchange.close()
 

@@ -18,8 +18,8 @@ from tests.contract.exchange_scene import (
 
 from fleetsync.messages import Call, Request
 from fleetsync.model import Account, Fault, Fill, Order, Position, Secret, Surface
-from fleetsync_adapters.ccxt_exchange import epoch_ms
 from fleetsync_adapters.paper.orders import Ticket
+from fleetsync_adapters.paper.server import system_now_ms
 from fleetsync_adapters.tariffs import load_tariff
 
 
@@ -90,9 +90,9 @@ def test_prices_that_merely_move_are_no_difference_and_a_trade_is(stage: Stage) 
         scene.trade("BUY")
         await scene.ask(POSITIONS)
         market = scene.venue.markets.by_symbol[SYMBOL]
-        before, at_ms = market.price(epoch_ms()), epoch_ms()
+        before, at_ms = market.price(system_now_ms()), system_now_ms()
         async with asyncio.timeout(20):
-            while market.price(epoch_ms()) == before:  # noqa: ASYNC110  prices follow the clock, nothing signals them
+            while market.price(system_now_ms()) == before:  # noqa: ASYNC110  prices follow the clock, nothing signals them
                 await asyncio.sleep(0.05)
         assert (await scene.ask(POSITIONS))[0].unchanged, f"the price moved since {at_ms}"
         scene.trade("BUY")
@@ -190,7 +190,7 @@ def test_an_ended_order_is_told_as_ended(stage: Stage) -> None:
 
 def test_conditional_orders_are_a_surface_of_their_own(stage: Stage) -> None:
     async def play(scene: Scene) -> None:
-        market, at_ms = scene.venue.markets.by_symbol[SYMBOL], epoch_ms()
+        market, at_ms = scene.venue.markets.by_symbol[SYMBOL], system_now_ms()
         scene.trade("BUY")
         trigger = (market.price(at_ms) / 2).quantize(Decimal(1).scaleb(-market.price_digits))
         size = market.smallest_size(at_ms, Decimal(500))
@@ -211,7 +211,7 @@ def test_conditional_orders_are_a_surface_of_their_own(stage: Stage) -> None:
 
 def test_fills_come_oldest_first_and_only_since_the_instant_that_was_asked_for(stage: Stage) -> None:
     async def play(scene: Scene) -> None:
-        began_ms = epoch_ms()
+        began_ms = system_now_ms()
         ids = [scene.trade("BUY"), scene.trade("SELL")]
         answer, _ = await scene.ask(Call(Surface.FILLS, symbol=SYMBOL, since_ms=began_ms))
         assert answer.complete
@@ -221,7 +221,7 @@ def test_fills_come_oldest_first_and_only_since_the_instant_that_was_asked_for(s
             (ids[0], "buy", SYMBOL), (ids[1], "sell", SYMBOL),
         ]  # fmt: skip
         assert all(fill.at_ms >= began_ms for fill in fills)
-        later, _ = await scene.ask(Call(Surface.FILLS, symbol=SYMBOL, since_ms=epoch_ms() + 60_000))
+        later, _ = await scene.ask(Call(Surface.FILLS, symbol=SYMBOL, since_ms=system_now_ms() + 60_000))
         assert (later.rows, later.complete) == ((), True)
 
     stage(play)
@@ -229,7 +229,7 @@ def test_fills_come_oldest_first_and_only_since_the_instant_that_was_asked_for(s
 
 def test_more_fills_than_pages_are_partial_and_enough_pages_bring_them_all(stage: Stage) -> None:
     async def play(scene: Scene) -> None:
-        began_ms = epoch_ms()
+        began_ms = system_now_ms()
         for number in range(1_100):
             scene.trade("BUY" if number % 2 else "SELL")
         call = Call(Surface.FILLS, symbol=SYMBOL, since_ms=began_ms)

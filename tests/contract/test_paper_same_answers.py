@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from fleetsync.clock import SystemClock
 from fleetsync.messages import Answer, Call
 from fleetsync.model import Account, Secret, Surface
 from fleetsync.ports import Exchange, ExchangeSpec
@@ -32,7 +33,8 @@ class Pair:
         self.venue = venue
         self.account = venue.books.accounts[0]
         self.direct: Exchange = PaperDirect(venue, now_ms=system_now_ms, sleep_ms=asyncio_sleep_ms, call_timeout_ms=400)
-        self.real: Exchange = open_exchange(ExchangeSpec("binanceusdm", base_url=base_url, call_timeout_ms=400))
+        spec = ExchangeSpec("binanceusdm", base_url=base_url, call_timeout_ms=400)
+        self.real: Exchange = open_exchange(spec, SystemClock())
 
     async def open(self) -> None:
         keys = self.account.keys

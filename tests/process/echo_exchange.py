@@ -7,7 +7,7 @@ from pathlib import Path
 
 from fleetsync.messages import Answer, Call, Request
 from fleetsync.model import Account, Order, Position, Surface
-from fleetsync.ports import ExchangeSpec
+from fleetsync.ports import Clock, ExchangeSpec
 
 FACTORY = "tests.process.echo_exchange:open_exchange"
 SYMBOLS = {"BTC/USDT:USDT", "ETH/USDT:USDT"}
@@ -21,14 +21,16 @@ class EchoExchange:
     `options["sent_log"]` names a file that gets a line for each call that was sent.
     """
 
-    def __init__(self, spec: ExchangeSpec) -> None:
+    def __init__(self, spec: ExchangeSpec, clock: Clock) -> None:
+        self._now_ms = clock.now_ms
         self._log = spec.options.get("sent_log")
         self._open_ms = spec.options.get("open_ms", 0)
         self._accounts: dict[str, Account] = {}
 
     async def open(self) -> Brought:
         await asyncio.sleep(self._open_ms / 1000)
-        return Answer(Call(Surface.MARKETS), now_ms(), complete=True), (Request("GET /markets", 1, now_ms(), 200),)
+        at_ms = self._now_ms()
+        return Answer(Call(Surface.MARKETS), at_ms, complete=True), (Request("GET /markets", 1, at_ms, 200),)
 
     def add_account(self, account: Account) -> None:
         self._accounts[account.id] = account
@@ -59,8 +61,8 @@ class EchoExchange:
             case "huge":
                 size = "9" * int(number)
         rows: tuple[Position, ...] | tuple[Order, ...] = (Position(account_id, "long", size, "1", 0),)
-        return (Answer(call, now_ms(), complete=True, rows=rows if full or size != "1" else None),
-                (Request(f"GET /{call.surface}", 1, now_ms(), 200),))
+        return (Answer(call, self._now_ms(), complete=True, rows=rows if full or size != "1" else None),
+                (Request(f"GET /{call.surface}", 1, self._now_ms(), 200),))
 
     async def close(self) -> None:
         if self._log:
@@ -68,9 +70,5 @@ class EchoExchange:
                 log.write("closed\n")
 
 
-def now_ms() -> int:
-    return time.time_ns() // 1_000_000
-
-
-def open_exchange(spec: ExchangeSpec) -> EchoExchange:
-    return EchoExchange(spec)
+def open_exchange(spec: ExchangeSpec, clock: Clock) -> EchoExchange:
+    return EchoExchange(spec, clock)

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from fleetsync import Account, Change, Engine, ExchangeSpec, Robot, RobotState, Secret, Settings
 from fleetsync.journal import Notice
 from fleetsync.model import Order, Phase, Position
-from fleetsync.ports import Store
+from fleetsync.ports import Clock, Store
 from fleetsync.report import SurfaceState
 from fleetsync_adapters.memory_store import MemoryStore
 from fleetsync_adapters.paper.markets import Market, Markets
@@ -232,7 +232,8 @@ async def open_accounts(admin: PaperAdmin, names: list[str]) -> tuple[list[Accou
 @asynccontextmanager
 async def stage(paper: Paper, *robots: Robot, settings: Settings = QUICK, store: Store | str | None = None,
                 overrides: Mapping[str, Any] | None = None, known: bool = True,
-                accounts: tuple[list[Account], dict[str, str]] | None = None) -> AsyncIterator[Scene]:
+                accounts: tuple[list[Account], dict[str, str]] | None = None,
+                clock: Clock | None = None) -> AsyncIterator[Scene]:
     """An engine with these robots on fresh accounts (or on those given), started and read once."""
     fleet = robots or (robot(),)
     admin = paper.admin()
@@ -241,7 +242,8 @@ async def stage(paper: Paper, *robots: Robot, settings: Settings = QUICK, store:
         opened, ids = accounts or await open_accounts(admin, names)
         notices: list[Notice] = []
         engine = Engine(opened, fleet, settings=settings, store=MemoryStore() if store is None else store, seed=1,
-                        exchanges={"binanceusdm": spec(paper, settings, overrides)}, on_notice=notices.append)
+                        exchanges={"binanceusdm": spec(paper, settings, overrides)}, clock=clock,
+                        on_notice=notices.append)
         async with engine:
             scene = Scene(engine, admin, paper, ids, {one.id: one for one in fleet}, notices)
             if known:

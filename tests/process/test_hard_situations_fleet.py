@@ -20,6 +20,7 @@ from tests.process.scene import (
     stage,
 )
 
+from fleetsync.clock import SystemClock
 from fleetsync.model import Phase
 
 pytestmark = pytest.mark.process
@@ -50,6 +51,24 @@ def test_two_robots_on_one_book_share_its_calls_and_position_and_keep_their_orde
             assert (scene.state("x").shared, scene.state("y").shared) == (("y",), ("x",))
             opened = await scene.change("position_opened", "y")
             assert set(opened.robots) == {"x", "y"}  # netted by the exchange: not split by guess
+
+    asyncio.run(act())
+
+
+# -- 9: the system's clock is set while the engine runs
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_answers_are_dated_by_the_engines_clock_wherever_the_systems_clock_has_gone(paper: Paper, workers: int) -> None:
+    clock = SystemClock(SystemClock().base_at_ms - 3_000)  # the system's was set forward after the engine had begun
+
+    async def act() -> None:
+        async with stage(paper, settings=STILL.but(workers=workers), clock=clock) as scene:
+            for _ in range(5):
+                before_ms = clock.now_ms()
+                state = await scene.engine.sync("r")
+                for surface in (state.positions, state.orders):
+                    assert before_ms <= surface.as_of_ms <= clock.now_ms()
 
     asyncio.run(act())
 

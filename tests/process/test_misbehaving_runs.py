@@ -16,6 +16,7 @@ import pytest
 from tests.process.scene import NOT_LIMITED, QUICK, Paper, Scene, now_ms, robot, spec, stage
 
 from fleetsync import Change, Robot
+from fleetsync.clock import SystemClock
 from fleetsync.events import KINDS
 from fleetsync.messages import Call
 from fleetsync.model import Account, Fault, Fill, Order, Surface
@@ -211,7 +212,7 @@ async def one_run(seed: int) -> None:
 
 
 async def with_truth(paper: Paper, accounts: list[Account], changes: list[Change], began_ms: int) -> None:
-    exchange = open_exchange(spec(paper, SETTINGS.but(call_timeout_ms=10_000), NOT_LIMITED))
+    exchange = open_exchange(spec(paper, SETTINGS.but(call_timeout_ms=10_000), NOT_LIMITED), SystemClock())
     try:
         await exchange.open()
         for account in accounts:

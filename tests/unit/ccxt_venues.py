@@ -14,7 +14,8 @@ from aiohttp import web
 from fleetsync.messages import Answer, Call, Request
 from fleetsync.model import Account, Secret
 from fleetsync.ports import ExchangeSpec
-from fleetsync_adapters.ccxt_exchange import CcxtExchange, epoch_ms
+from fleetsync_adapters.ccxt_exchange import CcxtExchange
+from fleetsync_adapters.paper.server import system_now_ms
 
 SYMBOL = "BTC/USDT:USDT"
 KEY, SECRET, PASSWORD = "the-api-key-1", "c2VjcmV0LW9mLXRoZS10ZXN0cw==", "the-passphrase"
@@ -138,7 +139,7 @@ def account(exchange: str, name: str = "a") -> Account:
 @asynccontextmanager
 async def staged(
     exchange_id: str, answers: Mapping[str, Body] | None = None, *, opened: bool = True,
-    call_timeout_ms: int = 5_000, now_ms: Callable[[], int] = epoch_ms,
+    call_timeout_ms: int = 5_000, now_ms: Callable[[], int] = system_now_ms,
 ) -> AsyncIterator[Stage]:
     """Our exchange, on a venue of that kind, over a socket."""
     venue = Venue({**MARKETS.get(exchange_id, {}), **(answers or {})})

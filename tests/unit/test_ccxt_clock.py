@@ -9,7 +9,7 @@ from tests.unit.ccxt_venues import staged
 from fleetsync.messages import Call
 from fleetsync.model import Fault, Surface
 from fleetsync_adapters.ccxt_clock import LARGEST_STEP_MS, MEASURE_AT_MOST_EVERY_MS, SAMPLES, ExchangeClock, stepped
-from fleetsync_adapters.ccxt_exchange import epoch_ms
+from fleetsync_adapters.paper.server import system_now_ms
 
 REFUSAL = {"code": -1021, "msg": "Timestamp for this request is outside of the recvWindow."}
 
@@ -74,13 +74,13 @@ def test_after_the_exchange_was_asked_its_time_requests_carry_it_and_every_sampl
     ahead_ms = 90_000
 
     def answer(query: dict[str, str]) -> Any:
-        off_ms = epoch_ms() + ahead_ms - int(query["timestamp"])
+        off_ms = system_now_ms() + ahead_ms - int(query["timestamp"])
         return REFUSAL if off_ms > 5_000 else []
 
     async def play() -> None:
         paths = {
             "/fapi/v3/positionRisk": answer,
-            "/fapi/v1/time": lambda _query: {"serverTime": epoch_ms() + ahead_ms},
+            "/fapi/v1/time": lambda _query: {"serverTime": system_now_ms() + ahead_ms},
         }
         async with staged("binanceusdm", paths) as stage:
             first, requests = await stage.ask(Call(Surface.POSITIONS))

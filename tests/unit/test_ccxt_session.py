@@ -7,11 +7,12 @@ import pytest
 from aiohttp import web
 from tests.unit.ccxt_venues import staged
 
+from fleetsync.clock import SystemClock
 from fleetsync.messages import Call
 from fleetsync.model import Fault, Surface
 from fleetsync.ports import ExchangeSpec
 from fleetsync.tariff import Cost
-from fleetsync_adapters.ccxt_exchange import CcxtExchange, epoch_ms, open_exchange
+from fleetsync_adapters.ccxt_exchange import CcxtExchange, open_exchange
 from fleetsync_adapters.ccxt_leader import contracts_only
 from fleetsync_adapters.ccxt_session import Prices, Sent, fits
 from fleetsync_adapters.tariffs import load_tariff
@@ -104,7 +105,7 @@ def test_a_body_that_is_cut_off_is_a_network_fault_with_status_zero() -> None:
 
 def test_a_refused_connection_is_a_network_fault_and_its_request_is_told() -> None:
     async def play() -> None:
-        exchange = CcxtExchange(ExchangeSpec("binanceusdm", base_url="http://127.0.0.1:9"), epoch_ms)
+        exchange = CcxtExchange(ExchangeSpec("binanceusdm", base_url="http://127.0.0.1:9"), SystemClock().now_ms)
         answer, requests = await exchange.open()
         assert answer.fault is Fault.NETWORK
         assert [(r.endpoint, r.status) for r in requests] == [("GET /fapi/v1/exchangeInfo", 0)]
@@ -168,7 +169,7 @@ def test_the_session_offers_no_method_that_changes_anything() -> None:
 
 def test_an_unknown_exchange_is_refused_with_names_that_look_alike() -> None:
     with pytest.raises(Exception, match="did you mean binanceusdm"):
-        open_exchange(ExchangeSpec("binanceusmd"))
+        open_exchange(ExchangeSpec("binanceusmd"), SystemClock())
 
 
 @pytest.mark.parametrize(

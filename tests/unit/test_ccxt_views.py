@@ -12,7 +12,8 @@ from tests.unit.ccxt_venues import KEY, MARKETS, PASSWORD, SECRET, SYMBOL, accou
 from fleetsync.messages import Call
 from fleetsync.model import Account, Secret, Surface
 from fleetsync.ports import ExchangeSpec
-from fleetsync_adapters.ccxt_exchange import CcxtExchange, epoch_ms
+from fleetsync_adapters.ccxt_exchange import CcxtExchange
+from fleetsync_adapters.paper.server import system_now_ms
 
 POSITIONS = Call(Surface.POSITIONS)
 
@@ -56,7 +57,7 @@ def test_a_proxy_is_used_where_one_is_given() -> None:
             stage.venue.raw = forward
             proxy = stage.exchange._spec.base_url
             spec = ExchangeSpec("binanceusdm", base_url="http://exchange.invalid", proxy=proxy)
-            exchange = CcxtExchange(spec, epoch_ms)
+            exchange = CcxtExchange(spec, system_now_ms)
             answer, _ = await exchange.open()
             await exchange.close()
             assert (answer.fault, seen) == (None, ["http://exchange.invalid/fapi/v1/exchangeInfo"])
@@ -83,7 +84,7 @@ def test_what_an_account_was_told_is_remembered_by_question_and_never_for_single
         async with staged("binanceusdm", paths) as stage:
             for number in range(30):
                 await stage.ask(Call(Surface.ORDER, symbol=SYMBOL, order_id=str(number)))
-                await stage.ask(Call(Surface.FILLS, symbol=SYMBOL, since_ms=epoch_ms() - number))
+                await stage.ask(Call(Surface.FILLS, symbol=SYMBOL, since_ms=system_now_ms() - number))
                 await stage.ask(POSITIONS)
             assert list(stage.exchange._seats["a"].seen) == [(Surface.POSITIONS, "")]
 
@@ -109,9 +110,9 @@ def test_an_answer_that_comes_late_does_not_hide_a_return_to_what_it_said() -> N
                 return reading
 
             stage.exchange._read = held_back
-            before_ms = epoch_ms()
+            before_ms = system_now_ms()
             first = asyncio.create_task(stage.ask(POSITIONS))
-            while len(stage.venue.asked) < 2 or epoch_ms() == before_ms:  # noqa: ASYNC110  the venue signals nothing
+            while len(stage.venue.asked) < 2 or system_now_ms() == before_ms:  # noqa: ASYNC110  the venue signals nothing
                 await asyncio.sleep(0.005)
             second, _ = await stage.ask(POSITIONS)
             gate.set()
@@ -147,9 +148,9 @@ def test_closing_is_quick_and_leaves_no_warning_behind() -> None:
             for number in range(50):
                 stage.exchange.add_account(account("binanceusdm", f"account-{number}"))
                 await stage.exchange.ask(f"account-{number}", POSITIONS, full=False)
-            began_ms = epoch_ms()
+            began_ms = system_now_ms()
             await stage.exchange.close()
-            assert epoch_ms() - began_ms < 250, "ccxt's own close sleeps that long for each client"
+            assert system_now_ms() - began_ms < 250, "ccxt's own close sleeps that long for each client"
 
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from fleetsync.clock import VirtualClock
 from fleetsync.errors import ConfigError
 from fleetsync.messages import Answer, Call, Request
 from fleetsync.model import Account, Fault, Secret, Surface
@@ -273,7 +274,7 @@ def test_a_lent_venue_is_opened_by_its_name_and_waits_in_the_given_time() -> Non
     world = World(faults=FaultRates(latency_ms=(25, 25)))
     lend("test", world.venue, now_ms=lambda: world.at_ms, sleep_ms=world.sleep)
     spec = ExchangeSpec("binanceusdm", egress="e1", options={"venue": "test"})
-    exchange = open_direct(spec)
+    exchange = open_direct(spec, VirtualClock())
     keys = world.venue.books.accounts[1].keys
     exchange.add_account(Account("other", "binanceusdm", Secret(keys.api_key), Secret(keys.secret)))
 
@@ -291,4 +292,4 @@ def test_a_lent_venue_is_opened_by_its_name_and_waits_in_the_given_time() -> Non
     assert world.venue.ledger.summary("e1")["calls"] == 2
     take_back("test")
     with pytest.raises(ConfigError, match="'test'"):
-        open_direct(spec)
+        open_direct(spec, VirtualClock())

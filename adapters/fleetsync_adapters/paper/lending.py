@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 
 from fleetsync.errors import ConfigError
-from fleetsync.ports import ExchangeSpec
+from fleetsync.ports import Clock, ExchangeSpec
 from fleetsync_adapters.paper.direct import PaperDirect, asyncio_sleep_ms
 from fleetsync_adapters.paper.venue import Venue
 
@@ -23,7 +23,7 @@ def take_back(name: str) -> None:
     _lent.pop(name, None)
 
 
-def open_direct(spec: ExchangeSpec) -> PaperDirect:
+def open_direct(spec: ExchangeSpec, clock: Clock) -> PaperDirect:
     """A `PaperDirect` on a lent venue, for `ExchangeSpec.factory`.
 
     Raises:
