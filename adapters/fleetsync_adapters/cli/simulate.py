@@ -33,16 +33,17 @@ _FAILED_SHOWN = 10
 @click.option("--shrink", "wants_shrunk", is_flag=True, help="Make the first failing seed small, and tell its story.")
 def simulate(seeds: int, first_seed: int, forever: bool, minutes: int | None, days: int | None, robots: int | None,
              jobs: int | None, control: bool, wants_shrunk: bool) -> int:
-    r"""Simulate fleets with faults, and check every promise.
+    """Simulate fleets with faults, and check every promise.
 
     Each seed draws a fleet, its quotas and latencies, how its robots trade, and which faults strike. The same seed
     gives the same history, in any process. The exit code is 1 when a promise was broken.
 
     \b
-    fleetsync simulate --seeds 2000
-    fleetsync simulate --seeds 1 --first-seed 14 --shrink
-    fleetsync simulate --seeds 1 --robots 10000 --days 1 --no-control
-    """
+    Examples:
+      fleetsync simulate --seeds 2000
+      fleetsync simulate --seeds 1 --first-seed 14 --shrink
+      fleetsync simulate --seeds 1 --robots 10000 --days 1 --no-control
+    """  # noqa: D301  the help needs the control character itself
     if days is not None:
         if minutes is not None:
             raise click.UsageError("give either --minutes or --days")
