@@ -36,9 +36,12 @@ async def read_binance(client: Any, call: Call, markets: Markets, now_ms: Callab
     raw = list_of(await getattr(client, method)({"symbol": market_id} if market_id else {}))
     if market_id and any(row["symbol"] != market_id for row in raw):
         raise BadBody("rows of another symbol")
+    keys = sorted(set(map(key, raw)))  # a row told twice is one row
+    if len({told[:2] for told in keys}) < len(keys):  # a position's symbol and side, an order's id and symbol
+        raise BadBody("one thing in two states")
     return Reading(
-        key=sorted(set(map(key, raw))),
-        rows=lambda: tuple(dict.fromkeys(parse(row, markets.symbol_of) for row in raw)),  # a row told twice is one row
+        key=keys,
+        rows=lambda: tuple(dict.fromkeys(parse(row, markets.symbol_of) for row in raw)),
         complete=True,
     )
 

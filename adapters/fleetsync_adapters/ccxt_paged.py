@@ -72,15 +72,19 @@ class PagedReader:
                 fills[fill.id, fill.order_id] = fill
             return tuple(sorted(fills.values(), key=lambda fill: (fill.at_ms, fill.id, fill.order_id)))
         if call.surface is Surface.POSITIONS:
-            found = dict.fromkeys(self._position(client, row, market) for row, market in pairs)
+            found = rows.unified_positions(self._position(client, row, market) for row, market in pairs)
             return tuple(position for position in found if call.symbol in {"", position.symbol})
         orders = (_order(client, row, listing.names, market, conditional) for row, market in pairs)
         return tuple({order.id: order for order in orders}.values())
 
-    def _position(self, client: Any, row: Row, market: Any) -> Position:
-        position = rows.unified_position(client.parse_position(row, market))
+    def _position(self, client: Any, row: Row, market: Any) -> tuple[Row, Position]:
+        told = client.parse_position(row, market)
+        if self._wire.moved_field:
+            told = told | {"lastUpdateTimestamp": int(row.get(self._wire.moved_field) or 0)}
+        position = rows.unified_position(told)
         name, begins = self._wire.hedge_field
-        return replace(position, hedged=position.hedged or bool(name and str(row.get(name, "")).startswith(begins)))
+        hedged = position.hedged or bool(name and str(row.get(name, "")).startswith(begins))
+        return told, replace(position, hedged=hedged)
 
 
 async def _read_list(

@@ -4,7 +4,9 @@ Binance's rows are read straight from the body: ccxt's own parsers cost thirty t
 here asks for. A row without its key fields raises (KeyError, TypeError, ValueError): the caller calls that malformed.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from decimal import Context, Decimal
 from operator import itemgetter
 from typing import Any
 
@@ -32,6 +34,7 @@ _STATUSES = {
 _UNIFIED_STATUSES = {"open", "closed", "canceled", "expired", "rejected"}
 _HEDGED = {"LONG": "long", "SHORT": "short"}
 _SIDES = {"buy", "sell"}
+_MEAN = Context(prec=16)  # a mean price has no exact value; so many digits are the same in every reading
 _END_OF_TIME_MS = 1 << 53  # as far as every reader of JSON can count
 
 
@@ -117,7 +120,11 @@ def binance_fill(row: Row, name: Name) -> Fill:
 
 
 def unified_position(row: Row) -> Position:
-    """One of ccxt's positions; its contracts are already unsigned on most exchanges."""
+    """One of ccxt's positions; its contracts are already unsigned on most exchanges.
+
+    Its `timestamp` is the opening's on some exchanges and the answer's on others: whoever took it for the last move
+    would count fills that the row already has in it, and prove a close by them. Not known is 0, and proves nothing.
+    """
     size = _amount(row["contracts"])
     side = row["side"]
     if side not in {"long", "short"}:
@@ -129,8 +136,38 @@ def unified_position(row: Row) -> Position:
         side=side,
         size=size.removeprefix("-"),
         entry_price=canonical(_decimal(row["entryPrice"])),
-        updated_at_ms=_instant(row.get("lastUpdateTimestamp") or row.get("timestamp") or 0),
+        updated_at_ms=_instant(row.get("lastUpdateTimestamp") or 0),
         hedged=row.get("hedged") is True,
+    )
+
+
+def unified_positions(told: Iterable[tuple[Row, Position]]) -> tuple[Position, ...]:
+    """Positions of one symbol and side as one, whatever the margin behind them.
+
+    OKX and others keep what is held on cross margin apart from what is held on isolated margin: the exposure is their
+    sum, at the mean of their prices. Of one told twice, by pages between which it moved, the later row counts.
+
+    Args:
+        told: ccxt's rows, and the positions they say.
+    """
+    parts: dict[tuple[str, str], dict[str, Position]] = {}
+    for row, position in told:
+        parts.setdefault((position.symbol, position.side), {})[str(row.get("marginMode"))] = position
+    return tuple(_joined(list(held.values())) for held in parts.values())
+
+
+def _joined(parts: list[Position]) -> Position:
+    filled = [part for part in parts if part.size != "0"]
+    if len(filled) < 2:
+        return filled[0] if filled else parts[-1]
+    sizes = [Decimal(part.size) for part in filled]
+    paid = sum((size * Decimal(part.entry_price) for size, part in zip(sizes, filled, strict=True)), Decimal())
+    return replace(
+        filled[0],
+        size=canonical(str(sum(sizes))),
+        entry_price=canonical(str(_MEAN.divide(paid, sum(sizes)))),
+        updated_at_ms=max(part.updated_at_ms for part in filled),
+        hedged=any(part.hedged for part in filled),
     )
 
 

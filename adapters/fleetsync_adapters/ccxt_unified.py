@@ -31,7 +31,7 @@ async def read_unified(client: Any, call: Call, markets: Markets, _now_ms: Calla
     match call.surface:
         case Surface.POSITIONS:
             raw = list_of(await client.fetch_positions([symbol] if symbol else None))
-            found = tuple(rows.unified_position(row) for row in raw)
+            found = rows.unified_positions((row, rows.unified_position(row)) for row in raw)
         case Surface.ORDERS | Surface.CONDITIONAL:
             params = {"trigger": True} if call.surface is Surface.CONDITIONAL else {}
             raw = list_of(await client.fetch_open_orders(symbol, None, None, params))

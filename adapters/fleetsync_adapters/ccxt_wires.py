@@ -89,6 +89,7 @@ class Wire:
     conditional_order: Lookup | None = None
     settle: str = ""  # "": markets of every settle coin are answered by the lists
     hedge_field: tuple[str, str] = ("", "")  # a field of a position, and how it begins in hedge mode
+    moved_field: str = ""  # a field of a position: when it last moved, in ms; "": ccxt reads it
     market_requests: int = 1  # how many requests it takes to load the markets
 
 
@@ -170,6 +171,7 @@ BITGET = Wire(
     settle="USDT",
     market_requests=6,
     hedge_field=("posMode", "hedge"),
+    moved_field="uTime",  # ccxt looks for another spelling and gives the time of the opening
     lists={
         Surface.POSITIONS: Listing(
             method="privateMixGetV2MixPositionAllPosition", params={**_BITGET, "marginCoin": "USDT"},

@@ -141,3 +141,17 @@ def test_the_envelope_is_asked_for_whole_and_an_empty_list_is_no_broken_body() -
     assert not is_half_answer({"code": "0", "data": []}, okx)
     assert is_half_answer({"code": "0"}, okx)
     assert is_half_answer({"code": "0", "data": None}, okx)
+
+
+@pytest.mark.parametrize("again", [{"positionAmt": "-0.5"}, {"updateTime": 18}, {"entryPrice": "1"}])
+def test_a_list_that_tells_one_position_in_two_states_is_malformed(again: dict[str, Any]) -> None:
+    told = {"symbol": "BTCUSDT", "positionSide": "BOTH", "positionAmt": "0.5", "entryPrice": "50000", "updateTime": 17}
+
+    async def play() -> None:
+        async with staged("binanceusdm") as stage:
+            for body, fault in (([told, told], None), ([told, told | again], Fault.MALFORMED)):
+                stage.venue.otherwise = body
+                answer, _ = await stage.ask(Call(Surface.POSITIONS))
+                assert (answer.fault, answer.complete) == (fault, fault is None)
+
+    asyncio.run(play())

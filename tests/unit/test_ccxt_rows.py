@@ -110,6 +110,12 @@ def test_a_fill_is_read_exactly() -> None:
     assert (fill.id, fill.order_id, fill.side, fill.price, fill.size) == ("5", "6", "sell", "5.1", "0.1")
 
 
+def test_a_unified_position_whose_last_move_is_not_told_is_not_dated_by_its_opening() -> None:
+    told = {"symbol": "BTC/USDT:USDT", "side": "long", "contracts": "1", "entryPrice": "5", "timestamp": 17}
+    assert rows.unified_position(told).updated_at_ms == 0
+    assert rows.unified_position(told | {"lastUpdateTimestamp": 18}).updated_at_ms == 18
+
+
 def test_a_unified_position_without_a_side_is_refused_unless_it_is_flat() -> None:
     row: dict[str, Any] = {"symbol": "X", "contracts": "0", "entryPrice": None, "side": None}
     assert rows.unified_position(row).size == "0"

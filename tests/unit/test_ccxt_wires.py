@@ -48,7 +48,7 @@ POSITION_ROWS: dict[str, tuple[str, Any]] = {
         "/api/v4/futures/usdt/positions",
         [{
             "contract": "BTC_USDT", "size": -25, "mode": "single", "entry_price": "50000.10", "leverage": "0",
-            "update_time": 1700000000, "open_time": 1700000000, "mark_price": "1", "value": "1", "margin": "1",
+            "update_time": 1700000001, "open_time": 1700000000, "mark_price": "1", "value": "1", "margin": "1",
         }],
     ),
 }  # fmt: skip
@@ -64,6 +64,7 @@ def test_a_position_is_read_exactly(exchange_id: str) -> None:
         (row,) = answer.rows or ()
         assert isinstance(row, Position)
         assert (row.symbol, row.side, row.entry_price, row.hedged) == (SYMBOL, "short", "50000.1", False)
+        assert row.updated_at_ms == (1_700_000_001_000 if exchange_id == "gate" else 1_700_000_000_001)
         assert row.size == ("25" if exchange_id == "gate" else "2.5")
         assert (answer.complete, len(requests)) == (True, 1)
         assert requests[0].endpoint == load_tariff(exchange_id).costs["positions"].endpoint
@@ -97,6 +98,32 @@ def test_hedge_mode_is_told(exchange_id: str, change: dict[str, Any]) -> None:
         assert (row.side, row.hedged) == ("short", True)
 
     run(exchange_id, {path: body}, play)
+
+
+@pytest.mark.parametrize(("exchange_id", "isolated"), [
+    ("okx", {"mgnMode": "isolated", "pos": "-1", "avgPx": "50700.10", "posId": "2", "uTime": "1700000000009"}),
+    ("bitget", {"marginMode": "isolated", "total": "1", "openPriceAvg": "50700.10", "uTime": "1700000000009"}),
+])  # fmt: skip
+def test_cross_and_isolated_positions_of_one_side_are_one_exposure(exchange_id: str, isolated: dict[str, Any]) -> None:
+    path, body = POSITION_ROWS[exchange_id]
+    cross = {**body["data"][0], **({"mgnMode": "cross", "posSide": "net"} if exchange_id == "okx" else {})}
+    both = [cross, cross | isolated]
+
+    async def play(stage: Stage) -> None:
+        for rows in (both, both[::-1]):
+            stage.venue.answers[path] = {**body, "data": rows}
+            answer, _ = await stage.ask(Call(Surface.POSITIONS), full=True)
+            (row,) = answer.rows or ()
+            assert isinstance(row, Position)
+            assert (row.side, row.size, row.entry_price) == ("short", "3.5", "50200.1")
+            assert row.updated_at_ms == 1_700_000_000_009
+        stage.venue.answers[path] = {**body, "data": [*both, both[1] | isolated | {"uTime": "1700000000010"}]}
+        answer, _ = await stage.ask(Call(Surface.POSITIONS), full=True)
+        (row,) = answer.rows or ()
+        assert isinstance(row, Position)
+        assert (row.size, row.updated_at_ms) == ("3.5", 1_700_000_000_010)  # told twice, counted once
+
+    run(exchange_id, {}, play)
 
 
 @pytest.mark.parametrize("exchange_id", MARKETS)
