@@ -169,7 +169,10 @@ class Settlement:
                 continue
             if not (stays_flat and fleet.phase[slot] == Phase.FLAT):
                 self.refresh_phase(slot, state)
-            if inbox.pending or inbox.waiters:
+        if inbox.pending or inbox.waiters:
+            # Of all its robots: the sync may have answered one that it was not sent for, and one that was to be looked
+            # at again meanwhile could not be. Nobody else would ever come back to them.
+            for slot in [slot for slot in state.slots if slot in inbox.pending or slot in inbox.waiters]:
                 self._check_inbox(slot, state, now_ms)
 
     def rearm(self, state: AccountState, stretched_ms: int) -> int:

@@ -200,3 +200,21 @@ def test_the_numbers_of_events_go_on_after_a_restart_although_none_waits() -> No
     assert (world.core.inbox.pending, world.loaded().events) == ({}, {})
     again = World(loaded=world.loaded(), at_ms=world.now_ms)
     assert again.core.inbox.next_id() == 2
+
+
+@pytest.mark.parametrize("offset_ms", [0, 60, 100, 160, 200])
+def test_an_event_is_asked_for_again_although_its_account_was_busy_when_that_was_due(offset_ms: int) -> None:
+    """A sibling that holds is read so often that the robot itself never comes up, and its list is always as before."""
+    world = World(settle_ms=3_000, holding_ms=200, working_ms=200, flat_ms=1_000, floor_ms=100,
+                  calls_per_minute=60_000, tariff=replace(TARIFF, quotas=(replace(TARIFF.quotas[0], limit=1_000_000),)))
+    world.account().positions.append(position("1"))
+    world.robot("holds")
+    world.robot("r", symbol="ETH/USDT:USDT")
+    world.run(5_000 + offset_ms)
+    world.answer = lambda _, call, now_ms: (
+        None if world.sent[-1].dispatch.full or call.surface is Surface.MARKETS
+        else Answer(call, now_ms, complete=True))
+    world.event("r", "opened", side="short")
+    world.run(20_000)
+    assert not world.core.inbox.pending
+    assert _kinds(world) == ["position_opened", "event_unseen"]
