@@ -123,7 +123,7 @@ class Journal:
         self._aged: set[int] = set()
         self._unsure: set[int] = set()  # robots whose rows, as written last, do not say "agreed"
         self._dirty_accounts: list[AccountState] = []
-        self._said: set[str] = set()
+        self._said: dict[str, int] = {}  # key -> into which minute it lasts; 0 where it is over only when it is said so
 
     def restore(self, loaded: Loaded, recent: Iterable[Change] = ()) -> None:
         """Continue the numbering of an earlier run; of its `recent` changes, what has ended is remembered."""
@@ -152,6 +152,7 @@ class Journal:
         self._dirty.discard(slot)
         self._aged.discard(slot)
         self._unsure.discard(slot)
+        self._said.pop(f"robot:{robot_id}", None)
         self.batch.robots[robot_id] = None
 
     def account_changed(self, state: AccountState) -> None:
@@ -254,18 +255,17 @@ class Journal:
 
     # -- what people see
 
-    def notice(self, level: str, key: str, text: str) -> None:
-        """Say something once; again only after `over(key)`."""
-        if key not in self._said:
-            self._said.add(key)
+    def notice(self, level: str, key: str, text: str, until_ms: int = 0) -> None:
+        """Say something once; again only after `over(key)`, or, if it ends by itself, once it lasts a minute longer."""
+        minute = until_ms // MINUTE_MS
+        if minute > self._said.get(key, -1):
+            self._said[key] = minute
             self.notices.append(Notice(level, key, text))
 
     def over(self, key: str, text: str = "") -> None:
         """What was said under `key` is over."""
-        if key in self._said:
-            self._said.discard(key)
-            if text:
-                self.notices.append(Notice("info", key, text))
+        if self._said.pop(key, None) is not None and text:
+            self.notices.append(Notice("info", key, text))
 
     def take_notices(self) -> list[Notice]:
         """What was noticed since the last call."""

@@ -153,8 +153,9 @@ class Trouble:
         if banned or not guarded:
             route.freeze(until_ms)
             core.journal.froze(route.freeze_key, route.frozen_until_ms)
-        core.journal.notice("error" if banned else "warning", f"freeze:{route.name}:{until_ms // MINUTE_MS}",
-                            f"{route.name}: {answer.fault}; nothing is sent for {-(-(until_ms - now_ms) // 1000)} s")
+        core.journal.notice("error" if banned else "warning", f"freeze:{route.name}",
+                            f"{route.name}: {answer.fault}; nothing is sent for {-(-(until_ms - now_ms) // 1000)} s",
+                            until_ms)
 
     def banned_lately(self, sync: Sync, answers: Sequence[Answer], now_ms: int) -> None:
         """Answers that come too late for everything else still tell of a ban that may not be over."""

@@ -1,8 +1,10 @@
 """What the core hands on to be committed: whole rows where something changed, instants alone where nothing did."""
 
-from tests.unit.core_world import START_MS, World
+from tests.unit.core_world import START_MS, World, failing
 
-from fleetsync.model import Certainty, Phase, Position
+from fleetsync.journal import Journal
+from fleetsync.messages import SymbolsUnknown
+from fleetsync.model import Certainty, Fault, Phase, Position
 from fleetsync.ports import Batch
 
 SYMBOL = "BTC/USDT:USDT"
@@ -120,3 +122,31 @@ def test_many_rows_are_taken_in_parts_until_none_is_owed() -> None:
         assert 0 < len(batch.robots) <= 10
         robots += batch.robots
     assert sorted(robots) == sorted(core.fleet.slot_of)
+
+
+def test_what_ends_by_itself_is_said_again_once_it_lasts_longer_and_only_the_latest_is_remembered() -> None:
+    journal = Journal()
+    for until_ms in (START_MS + 1_000, START_MS + 59_000, START_MS + 61_000, START_MS + 2_000, START_MS + 119_000):
+        journal.notice("warning", "freeze:paper", f"until {until_ms - START_MS}", until_ms)
+    assert [notice.text for notice in journal.take_notices()] == ["until 1000", "until 61000"]
+    assert len(journal._said) == 1
+
+
+def test_many_bans_of_one_exchange_leave_one_thing_remembered_and_each_is_said() -> None:
+    world = quiet_world(1)
+    world.answer = failing(fault=Fault.BANNED, retry_after_ms=90_000)
+    world.run(1_800_000)
+    said = [notice for notice in world.core.journal.take_notices() if "banned" in notice.text]
+    assert len(said) >= 15
+    assert [key for key in world.core.journal._said if key.startswith("freeze:")] == ["freeze:paper"]
+
+
+def test_a_robot_that_left_takes_along_what_was_said_of_it() -> None:
+    world = quiet_world(1)
+    for _ in range(2):
+        world.core.receive(SymbolsUnknown("main", (SYMBOL,)), world.now_ms)
+        world.core.remove_robot("r0")
+        assert not any(key.startswith("robot:") for key in world.core.journal._said)
+        world.robot("r0")
+    texts = [notice.text for notice in world.core.journal.take_notices()]
+    assert len([text for text in texts if text.startswith("robot r0 stopped")]) == 2
