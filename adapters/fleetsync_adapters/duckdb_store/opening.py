@@ -41,6 +41,12 @@ CONFIG: Final[dict[str, str | bool | int | float | list[str]]] = {
     "threads": 1,
 }
 
+CACHE_MAX: Final = "512MiB"
+"""So much memory may be left to what the library holds, once a minute. It keeps blocks of the file that were touched,
+up to 80 % of the machine's memory, and with the changes the file grows for good. A limit that stays on would do harm:
+rows in the log and its folding need what they need, and a folding that finds no memory makes the library refuse
+everything. It is four times what a million robots took at full speed with ten million changes behind them (126 MiB)."""
+
 _NO_PROGRESS_BAR: Final = "SET enable_progress_bar = false"  # it would write on the terminal; cursors inherit this
 
 

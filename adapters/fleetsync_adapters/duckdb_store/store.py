@@ -12,7 +12,7 @@ import orjson
 from fleetsync.errors import StoreFailed, StoreRefused
 from fleetsync.model import Change, Order, Position
 from fleetsync.ports import Batch, Loaded
-from fleetsync.units import DAY_MS, HOUR_MS
+from fleetsync.units import DAY_MS, HOUR_MS, MINUTE_MS
 from fleetsync_adapters import store_rows
 from fleetsync_adapters.duckdb_store import opening
 from fleetsync_adapters.duckdb_store.writing import LAST_EVENT, Ends, Writer, rows_of
@@ -60,6 +60,7 @@ class DuckDBStore:
         self._pruned_at_ms = 0
         self._pruned_sync = 0
         self._closed = False
+        self._trimmed_at_ms = 0
         self._real_path = os.path.realpath(self.path)
         with _open_files_lock:
             if self._real_path in _open_files:
@@ -121,6 +122,7 @@ class DuckDBStore:
             self._acknowledged_sync = self._ends.sync
             opening.make_private(self.path)
             self._prune_when_due(at_ms)
+            self._trim_when_due(at_ms)
 
     def changes(self, after: int, limit: int, robot: str | None = None) -> list[Change]:
         """Committed changes with `number > after`, ascending, at most `limit`. Safe from any thread."""
@@ -242,6 +244,15 @@ class DuckDBStore:
         self._connection.execute(_PRUNE_SYNCS, numbers).fetchall()
         del numbers["last"]
         self._connection.execute(_PRUNE_ASKED, numbers).fetchall()
+
+    def _trim_when_due(self, at_ms: int) -> None:
+        """Let blocks of the file go that were read or written lately, down to what may be kept of them."""
+        if at_ms - self._trimmed_at_ms < MINUTE_MS or self._connection is None:
+            return
+        self._trimmed_at_ms = at_ms
+        for statement in (f"SET memory_limit = '{opening.CACHE_MAX}'", "RESET memory_limit"):
+            with suppress(duckdb.Error):  # more than that is in use: what could go has gone
+                self._connection.execute(statement)
 
     def _release(self) -> None:
         self._writer = None
