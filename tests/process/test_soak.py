@@ -17,7 +17,7 @@ import aiohttp
 import pytest
 from tests.process.feed_engine import Plan
 from tests.process.feed_stage import Stage
-from tests.process.soak_watch import Watch
+from tests.process.soak_watch import FILES_MAX, LOG_MIB, Watch
 
 from fleetsync_adapters.paper.faults import Misdeed
 from fleetsync_adapters.paper.process import PaperProcess
@@ -40,12 +40,23 @@ def test_what_grows_without_end_is_told_from_what_levels_off() -> None:
     watch = Watch()
     for minute in range(60):
         for name, value in {"leak memory": 100 + 2 * minute, "steady memory": 100 + min(minute, 15) + minute % 3,
-                            "hidden memory": 400 + minute * 2, "leak files": 30 + minute // 2}.items():
+                            "hidden memory": 400 + minute * 2, "leak files": 30 + minute // 2,
+                            "steady files": 11 + minute % 4 * (minute + 40),
+                            "hidden files": 11 + minute // 3 + minute % 4 * 80}.items():
             watch._add(name, "files" if "files" in name else "MiB", value)
     told = " ".join(watch.grown(("leak", "steady", "hidden")))
     assert "steady" not in told
-    for leak in ("leak memory", "hidden memory", "leak files"):
+    for leak in ("leak memory", "hidden memory", "leak files", "hidden files"):
         assert leak in told
+
+
+@pytest.mark.parametrize(("name", "most"), [("log", LOG_MIB), ("worker files", FILES_MAX)])
+def test_what_has_a_most_is_told_when_it_was_above_it_once(name: str, most: int) -> None:
+    for highest, told in ((most, []), (most + 1, [name])):
+        watch = Watch()
+        for value in (5, highest, 5, 5, 5, 5):
+            watch._add(name, "files" if "files" in name else "MiB", value)
+        assert [one.partition(":")[0] for one in watch.grown(("worker",))] == told
 
 
 @pytest.mark.soak
