@@ -174,6 +174,8 @@ def main() -> None:
     parser.add_argument("--parts", default=",".join(_PARTS))
     chosen, figures = parser.parse_args(), Figures()
     parts = chosen.parts.split(",")
+    if unknown := set(parts) - set(_PARTS):
+        parser.error(f"no such part: {', '.join(sorted(unknown))}; there are {', '.join(_PARTS)}")
     if "plan" in parts:
         for accounts, orders in product((1, 10, 100), (False, True)):
             plan_fleet(figures, accounts, orders=orders)

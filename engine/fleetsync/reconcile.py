@@ -240,7 +240,9 @@ class _PositionsPass:
         if closing and self._evidence.covers(position, closing):
             return doubt.reads >= _READS_ENOUGH
         # A list that lags behind leaves out what is young: against the fills only readings after the grace count.
-        seasoned = doubt.last_at_ms >= position.updated_at_ms + self._rules.visibility_grace_ms
+        # It was there before it was first missed, even where the exchange's clock is ahead and dates it later.
+        moved_at_ms = min(position.updated_at_ms, doubt.first_at_ms)
+        seasoned = doubt.last_at_ms >= moved_at_ms + self._rules.visibility_grace_ms
         return doubt.reads >= _READS_AGAINST_FILLS and (seasoned or not doubt.fills_read)
 
     def _asks_for_cause(self, doubt: Doubt, position: Position, closing: list[Fill]) -> bool:

@@ -65,6 +65,7 @@ class Settlement:
                 together.update(self.reader.reconcile(state, symbol, seen, now_ms))
             touched = together
         if core.timing.adaptive and stamps.positions_as_of_ms[index] > read_before_ms:
+            core.timing.waited(state, stamps.positions_as_of_ms[index] - read_before_ms)
             self._learn(touched, core.journal.found_since(changes_before), read_before_ms, now_ms)
         self._finish(state, sync, touched, now_ms, late=late)
 

@@ -10,13 +10,15 @@ is the expected count given that it is at least one. Until a robot has a history
 """
 
 from array import array
+from collections.abc import Iterator
 from math import expm1, sqrt
 from random import Random
 
 from fleetsync.account import AccountState, Route
-from fleetsync.cadence import draw_shortening
+from fleetsync.cadence import apart_ms, draw_shortening
 from fleetsync.config import Settings
 from fleetsync.fleet import Fleet
+from fleetsync.law import Demand
 from fleetsync.model import Phase, Surface
 from fleetsync.tariff import Scope
 from fleetsync.units import HOUR_MS, MINUTE_MS
@@ -31,6 +33,9 @@ _PASS_STEPS = 10  # the fleet's sums are renewed in so many steps, so that no st
 _FLAT = int(Phase.FLAT)
 _IDLE = {int(Phase.FLAT), int(Phase.UNKNOWN)}
 _USABLE = 0.97  # the share of a quota that the budget can really grant
+_LEAD_MOST = 0.3  # of a ceiling: so far below it is aimed at most
+_LEAD_FADES = 0.99  # a second
+_RATIO_HELD = 2.0  # how far ceilings are held against a stretch: beyond it they give way with all the others
 
 
 class Timing:
@@ -40,6 +45,10 @@ class Timing:
         self._fleet = fleet
         self.adaptive = settings.mode == "adaptive"
         self._planned_ms = [fleet.intervals.of_phase(phase) for phase in Phase]
+        ceilings_ms = [settings.flat_ceiling_ms if phase == Phase.FLAT else settings.holding_ceiling_ms
+                       for phase in Phase]
+        self._ceilings_ms = ceilings_ms
+        self._lead_ms: dict[str, int] = {}  # by route: how much longer than they wished accounts have lately waited
         # Of an interval, so that the floor holds; the jitter is the operator's own.
         self._spread_most = max(1 - settings.floor_ms / min(self._planned_ms), settings.jitter)
         self.scale: dict[str, float] = {}  # by route: milliseconds of interval for sqrt(cost / rate) = 1
@@ -53,7 +62,8 @@ class Timing:
         self._prior_exposures = list(self._pooled_exposures)  # by phase: ms without a change that a prior weighs
         self._roots = array("d")  # by account: sqrt(cost / rate), to which its intervals are proportional; 0: not known
         self._pass_at = 0
-        self._sums: dict[str, dict[str, float]] = {}
+        self._demands: dict[str, Demand] = {}  # by route, of the pass that is under way
+        self._planned: dict[str, float] = {}  # by route: what the plan's intervals would cost a millisecond
 
     # -- wishes
 
@@ -76,7 +86,9 @@ class Timing:
         if not route.tariff.positions_show_orders or (book is not None and not book.is_quiet):
             resting = book is not None and any(not order.conditional for order in book.orders)
             key_ms = max(state.orders_key_ms, fleet.orders_key_ms[slot])
-            orders_ms = key_ms + (own_ms if resting or phase == Phase.UNKNOWN else quiet_ms)
+            apart = self.adaptive and quiet_ms >= 2 * own_ms
+            rarely_ms = apart_ms(quiet_ms, key_ms, state.index) if apart else quiet_ms
+            orders_ms = key_ms + (own_ms if resting or phase == Phase.UNKNOWN else rarely_ms)
             if book is not None and book.hides_orders:
                 orders_ms = key_ms  # the positions list says that orders rest which were never read: at once
         conditional_ms = -1
@@ -137,18 +149,33 @@ class Timing:
     # -- the adaptive law
 
     def _adaptive_ms(self, phase: int, state: AccountState) -> int:
-        settings, ratio = self._fleet.settings, state.route.stretch.ratio
-        ceiling_ms = float(settings.flat_ceiling_ms if phase == Phase.FLAT else settings.holding_ceiling_ms)
-        route = state.route.name
+        route, floor_ms = state.route.name, self._fleet.settings.floor_ms
+        aim_ms = self._aim_ms(phase, route)
         scale = self.scale.get(route)
         if scale is None:  # the fleet's first pass is not over: as planned until then
-            return max(min(self._planned_ms[phase], int(ceiling_ms)), settings.floor_ms)
+            return max(min(self._planned_ms[phase], int(aim_ms)), floor_ms)
         root = self._roots[state.index] if state.index < len(self._roots) else 0.0
         wish_ms = scale * (root or self._root(state))
         # Where the budget cannot hold all ceilings, they give way in the same ratio: nobody is left unread for good.
-        ceiling_ms *= max(self.overload.get(route, 1.0), 1.0)
-        wish_ms = min(wish_ms, ceiling_ms / ratio)
-        return max(int(wish_ms), settings.floor_ms)
+        gives_way = max(self.overload.get(route, 1.0), 1.0)
+        if phase != _FLAT:  # a stretch is not theirs to bear, as far as the others can
+            gives_way /= min(state.route.stretch.ratio, _RATIO_HELD)
+        wish_ms = min(wish_ms, aim_ms * gives_way)
+        return max(int(wish_ms), floor_ms)
+
+    def _aim_ms(self, phase: int, route: str) -> int:
+        """What is aimed at so that a ceiling holds: below it by what waiting in line has lately added."""
+        ceiling_ms = self._ceilings_ms[phase]
+        return ceiling_ms - min(self._lead_ms.get(route, 0), int(ceiling_ms * _LEAD_MOST))
+
+    def waited(self, state: AccountState, gap_ms: int) -> None:
+        """An account was read so long after the reading before: what lies beyond the aim has to be aimed lower by."""
+        route, phases = state.route.name, self._fleet.phase
+        beyond_ms = gap_ms - self._aim_ms(Phase.HOLDING, route)
+        if beyond_ms <= self._lead_ms.get(route, 0) or gap_ms > 2 * self._ceilings_ms[Phase.HOLDING]:
+            return  # after faults it was no queue that it waited in
+        if any(phases[slot] not in _IDLE for slot in state.slots):
+            self._lead_ms[route] = beyond_ms
 
     def _root(self, state: AccountState) -> float:
         """Work out sqrt(cost / rate) of an account and keep it, until something is learnt of its robots."""
@@ -236,6 +263,8 @@ class Timing:
         """One step of renewing the fleet's sums, from which the scale of the adaptive intervals follows."""
         if not self.adaptive:
             return
+        for route in self._lead_ms:
+            self._lead_ms[route] = int(self._lead_ms[route] * _LEAD_FADES)
         accounts = self._fleet.accounts
         end = min(self._pass_at + -(-len(accounts) // _PASS_STEPS), len(accounts))
         for state in accounts[self._pass_at:end]:
@@ -243,35 +272,47 @@ class Timing:
                 self._add(state)
         self._pass_at = end
         if end == len(accounts):
-            for route in self._fleet.routes.values():
-                self._rescale(route)
-            self._pass_at, self._sums = 0, {}
+            for each in self._fleet.routes.values():
+                self._rescale(each)
+            self._pass_at, self._demands, self._planned = 0, {}, {}
 
     def _add(self, state: AccountState) -> None:
-        """Add an account's demand a millisecond to its route's sums: by law at scale 1, as planned, and at ceilings."""
-        settings, route = self._fleet.settings, state.route.name
-        if route not in self._sums:
-            self._sums[route] = {"law": 0.0, "planned": 0.0, "ceiling": 0.0}
-        sums = self._sums[route]
+        """Add what an account asks of its route's budget."""
+        fleet, name = self._fleet, state.route.name
+        demand = self._demands.setdefault(name, Demand())
+        scale, floor_ms = self.scale.get(name), fleet.settings.floor_ms
         cost, root = self.cost(state), self._root(state)  # worked out anew: the pooled rates may have moved
-        phases = self._fleet.phase
-        flat = all(phases[slot] == _FLAT for slot in state.slots)
-        planned_ms = settings.flat_ms if flat else settings.holding_ms
-        ceiling_ms = settings.flat_ceiling_ms if flat else settings.holding_ceiling_ms
-        sums["law"] += cost / root
-        sums["planned"] += cost / planned_ms
-        sums["ceiling"] += cost / ceiling_ms
+        flat = all(fleet.phase[slot] == _FLAT for slot in state.slots)
+        phase = Phase.FLAT if flat else Phase.HOLDING
+        demand.add(cost, root, (floor_ms, self._aim_ms(phase, name), self._ceilings_ms[phase]), scale)
+        planned = cost / self._planned_ms[phase]
+        for orders_phase in self._orders_asked(state):
+            price = (state.route.prices.of(Surface.ORDERS, one_symbol=True) or 0) / 1e9
+            bounds_ms = floor_ms, self._aim_ms(orders_phase, name), self._ceilings_ms[orders_phase]
+            demand.add(price, root, bounds_ms, scale)
+            planned += price / self._planned_ms[orders_phase]
+        self._planned[name] = self._planned.get(name, 0.0) + planned
+
+    @staticmethod
+    def _orders_asked(state: AccountState) -> Iterator[Phase]:
+        """Where the positions list answers for quiet books: of each other book, how its orders are asked for."""
+        if state.route.tariff.positions_show_orders:
+            for book in state.books.values():
+                if not book.is_quiet:
+                    yield Phase.WORKING if book.orders else Phase.FLAT
 
     def _rescale(self, route: Route) -> None:
-        sums = self._sums.get(route.name)
-        if not sums:
+        demand = self._demands.get(route.name)
+        if demand is None:
             return
         price = (route.prices.of(Surface.POSITIONS, one_symbol=False) or 1) / 1e9
         # The scarcest quota decides how many rounds a millisecond can be paid; in price units that is `affordable`.
         affordable = min(_USABLE * limit / weight for limit, weight in self._limits(route)) * price
-        wanted = affordable if self._fleet.settings.spend == "all" else min(sums["planned"], affordable)
-        self.scale[route.name] = sums["law"] / wanted
-        self.overload[route.name] = sums["ceiling"] / affordable
+        wanted = affordable
+        if self._fleet.settings.spend != "all":
+            wanted = min(max(self._planned[route.name], demand.least), affordable)
+        self.scale[route.name] = demand.scale_for(wanted, self.scale.get(route.name))
+        self.overload[route.name] = demand.least / affordable
 
     def _limits(self, route: Route) -> list[tuple[float, int]]:
         """(units a millisecond, units a round) of each quota that the whole route shares."""

@@ -54,18 +54,21 @@ def test_a_robot_that_reports_its_changes_is_polled_less_than_one_that_does_not(
     assert min(spans[:2]) > max(spans[2:])
 
 
-@pytest.mark.parametrize(("calls_per_minute", "slack_ms"), [(1_200, 200), (600, 2_000)])
+@pytest.mark.parametrize(("calls_per_minute", "slack_ms"), [(1_200, 200), (600, 200), (300, 1_200)])
 def test_a_holding_robot_is_never_older_than_its_ceiling_while_the_budget_can_hold_all_ceilings(
         calls_per_minute: int, slack_ms: int) -> None:
-    """Where every call is spent, a second of backlog does not stretch time yet, and the stretch is measured late."""
+    """Of 300 every call is spent: there is a grant each 200 ms, and now and then a queue of some."""
     world = _world(calls_per_minute=calls_per_minute)
     rates = [0.001 * 3 ** (number % 12) for number in range(24)]  # from one a month to hundreds an hour
     _holders(world, rates)
     world.run(30 * _MINUTE_MS)
     settled_ms = world.now_ms - 20 * _MINUTE_MS
+    gaps_ms: list[int] = []
     for number in range(24):
         reads = _position_reads(world, f"a{number}", settled_ms)
-        assert max(later - earlier for earlier, later in pairwise(reads)) <= _CEILING_MS + slack_ms
+        gaps_ms += [later - earlier for earlier, later in pairwise(reads)]
+    assert max(gaps_ms) <= _CEILING_MS + slack_ms
+    assert sum(gap_ms > _CEILING_MS for gap_ms in gaps_ms) <= len(gaps_ms) / 20
     assert len(_position_reads(world, "a11", settled_ms)) > 2 * len(_position_reads(world, "a0", settled_ms))
     assert not _said_of_ceilings(world)
 

@@ -159,6 +159,17 @@ def test_fills_that_know_of_no_close_ask_for_a_third_reading_after_the_grace() -
     assert kinds(result.findings) == ["position_closed"]
 
 
+def test_a_position_that_a_clock_ahead_of_ours_dates_is_closed_after_the_grace_all_the_same() -> None:
+    hour_ms, grace_ms = 3_600_000, RULES.visibility_grace_ms
+    known = book(position(at_ms=hour_ms))
+    for as_of_ms in (1000, 1300, 1600, 999 + grace_ms):
+        result = _see(known, positions(as_of_ms), fills(as_of_ms, since_ms=500))
+        assert result.findings == ()
+        known = result.book
+    result = _see(known, positions(1300 + grace_ms), fills(1300 + grace_ms, since_ms=500))
+    assert kinds(result.findings) == ["position_closed"]
+
+
 def test_fills_that_know_of_no_close_are_not_forgotten_by_the_next_snapshot() -> None:
     known = _see(book(position()), positions(1000), fills(1000, since_ms=500)).book
     for as_of_ms in (1300, 1600, 1900):

@@ -2,8 +2,9 @@
 
 from typing import ClassVar
 
-from fleetsync.account import AccountState
+from fleetsync.account import AccountState, Route
 from fleetsync.messages import Call, Dispatch, FromWorker, Request, SyncDone, ToWorker, WorkerLost
+from fleetsync.timing import Timing
 from fleetsync.units import MINUTE_MS
 from fleetsync_adapters.simulation.life import Life
 from fleetsync_adapters.simulation.promises import Promise
@@ -86,9 +87,11 @@ class NobodyForgotten(Promise):
         self.strict_from_ms: int | None = None  # from when on lateness counts: undisturbed
         self._from = 0
         self._spread_ms = 0  # over which the first runs of a fleet are spread
+        self._gave_way: dict[str, tuple[float, int]] = {}  # by route: how far its ceilings did, and keys set then last
 
     def begun(self, at_ms: int, life: Life) -> None:
         """First runs are spread over a round of the budget."""
+        self._gave_way.clear()
         step_ms = 2 * MINUTE_MS // self.world.settings.calls_per_minute + _FIRST_RUN_MS
         self._spread_ms = step_ms * (len(self.world.accounts) + 1)
 
@@ -120,7 +123,7 @@ class NobodyForgotten(Promise):
         if not state.busy and (state.waiting or unread or state.questions) and not self._queued(state, life):
             self.broken(f"account {state.account.id} has work (robots {state.waiting}, urgent {unread}, "
                         f"{len(state.questions)} questions) and stands in no lane")
-        longest_ms = self._longest_ms(slot, state, life)
+        longest_ms = self._longest_ms(slot, state, life, at_ms)
         next_ms = state.route.robots.due_at_ms(slot)
         ahead_ms = 0 if next_ms is None else next_ms - state.route.stretch.now_ms(at_ms)
         # What is taken in right after a pause is dated by a time that is then found to have stood still.
@@ -130,7 +133,7 @@ class NobodyForgotten(Promise):
         if self.strict_from_ms is not None and at_ms >= self.strict_from_ms:
             self._look_at_age(slot, state, life, at_ms, longest_ms)
 
-    def _longest_ms(self, slot: int, state: AccountState, life: Life) -> int:
+    def _longest_ms(self, slot: int, state: AccountState, life: Life, at_ms: int) -> int:
         """The longest that a robot may want to wait, in stretched time."""
         settings, timing = self.world.settings, life.core.timing
         robot = self.world.robots[life.core.fleet.ids[slot]]
@@ -138,8 +141,17 @@ class NobodyForgotten(Promise):
                          robot.working_ms or settings.working_ms)
         if settings.mode == "adaptive":  # a ceiling gives way where the budget cannot hold it, and the engine says so
             ceiling_ms = max(settings.flat_ceiling_ms, settings.holding_ceiling_ms)
-            longest_ms = max(longest_ms, int(ceiling_ms * max(timing.overload.get(state.route.name, 0.0), 1.0)))
+            longest_ms = max(longest_ms, int(ceiling_ms * self._giving_way(state.route, timing, at_ms, ceiling_ms)))
         return longest_ms
+
+    def _giving_way(self, route: Route, timing: Timing, at_ms: int, ceiling_ms: int) -> float:
+        """How far the ceilings gave way when the keys were set that have not come due yet."""
+        stretched_ms = route.stretch.now_ms(at_ms)
+        now = max(timing.overload.get(route.name, 0.0), 1.0)
+        before, until_ms = self._gave_way.get(route.name, (1.0, 0))
+        if now >= before or stretched_ms > until_ms:
+            self._gave_way[route.name] = now, stretched_ms + int(now * ceiling_ms)
+        return self._gave_way[route.name][0]
 
     def _look_at_age(self, slot: int, state: AccountState, life: Life, at_ms: int, longest_ms: int) -> None:
         core = life.core
