@@ -205,7 +205,7 @@ class Settlement:
         question_ms = min(agenda.questions.values(), default=None)
         if agenda.urgent or (question_ms is not None and question_ms <= at_ms):
             state.route.urgent.put_sooner(state.index, at_ms)
-        elif question_ms is not None:
+        if question_ms is not None and question_ms > at_ms:  # what is urgent may turn out to have been read meanwhile
             self.wakeups.put_sooner(state.index, question_ms)
         if state.waiting:
             if at_ms > now_ms:

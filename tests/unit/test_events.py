@@ -218,3 +218,24 @@ def test_an_event_is_asked_for_again_although_its_account_was_busy_when_that_was
     world.run(20_000)
     assert not world.core.inbox.pending
     assert _kinds(world) == ["position_opened", "event_unseen"]
+
+
+def test_an_event_that_a_reading_under_way_answers_does_not_put_off_the_question_that_it_raises() -> None:
+    """The request left after the event: nothing has to be read for it again, but what it missed has to be confirmed."""
+    world = World(confirm_gap_ms=250)
+    truth = world.account()
+    truth.positions.append(position("1"))
+    world.robot("r")
+    world.run(30_000)
+    truth.positions.clear()
+    world.answer = lambda _, call, now_ms: (
+        None if call.surface is Surface.MARKETS
+        else Answer(call, now_ms + 50, complete=True, rows=truth.rows_of(call)))
+    world.event("r")
+    world.run(10)
+    world.event("r")
+    world.run(1_000)
+    assert world.sent[-1].dispatch.calls[-1].surface is Surface.FILLS
+    world.run(3_000)
+    assert _kinds(world) == ["position_opened", "position_closed"]
+    assert not world.core.inbox.pending
