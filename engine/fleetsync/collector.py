@@ -15,6 +15,10 @@ COLLECT_MS = 5 * MINUTE_MS
 frozen."""
 
 _LARGE = 10_000  # robots; fewer are no pause that can be felt
+_YOUNG = 10_000
+"""So many young objects before they are looked at, beside a large fleet. Python's own 700 are fewer than the syncs in
+flight are made of, and those die without its help: looking at them was a tenth of the engine's work at full load."""
+_young_before: list[int] = []  # what the program had, for each engine that raised it
 
 
 def seldom() -> None:
@@ -37,16 +41,27 @@ def keep() -> None:
 def keep_large(robots: int) -> bool:
     """In the engine's process, which is its user's as well: `keep` a fleet that was put together, if it is large.
 
+    While it is kept, what is young is looked at less often, unless the program itself has chosen so or never looks.
+
     Returns:
         Whether it was; `release` is to be told when the engine ends.
     """
     if robots < _LARGE:
         return False
     keep()
+    young, *older = gc.get_threshold()
+    _young_before.append(young)
+    if 0 < young < _YOUNG:
+        gc.set_threshold(_YOUNG, *older)
     return True
 
 
 def release(*, kept: bool) -> None:
-    """The engine has ended: what is left of its fleet may be collected."""
-    if kept:
-        gc.unfreeze()
+    """The engine has ended: what is left of its fleet may be collected, as often as its program collected before."""
+    if not kept:
+        return
+    gc.unfreeze()
+    before = _young_before.pop()  # engines may end in any order: the last one finds what the first one found
+    young, *older = gc.get_threshold()
+    if young == _YOUNG:  # else the program has chosen anew meanwhile
+        gc.set_threshold(before, *older)

@@ -40,6 +40,33 @@ def test_a_small_fleet_leaves_the_collector_as_its_program_has_set_it() -> None:
     assert gc.get_freeze_count() == before
 
 
+def test_beside_a_large_fleet_young_objects_are_looked_at_less_often_until_the_last_engine_has_ended() -> None:
+    gc.set_threshold(700, 10, 10)
+    first, second = collector.keep_large(1_000_000), collector.keep_large(1_000_000)
+    assert gc.get_threshold() == (10_000, 10, 10)
+    collector.release(kept=first)
+    assert gc.get_threshold() == (10_000, 10, 10)
+    collector.release(kept=second)
+    assert gc.get_threshold() == (700, 10, 10)
+
+
+@pytest.mark.parametrize("chosen", [0, 50_000])
+def test_a_program_that_never_collects_or_less_often_is_left_as_it_is(chosen: int) -> None:
+    gc.set_threshold(chosen, 10, 10)
+    kept = collector.keep_large(1_000_000)
+    assert gc.get_threshold() == (chosen, 10, 10)
+    collector.release(kept=kept)
+    assert gc.get_threshold() == (chosen, 10, 10)
+
+
+def test_what_a_program_chooses_while_an_engine_runs_stays() -> None:
+    gc.set_threshold(700, 10, 10)
+    kept = collector.keep_large(1_000_000)
+    gc.set_threshold(2_000, 10, 10)
+    collector.release(kept=kept)
+    assert gc.get_threshold() == (2_000, 10, 10)
+
+
 def test_markets_that_are_loaded_again_do_not_stay_twice() -> None:
     first = weakref.ref(Ring())
     collector.keep()
