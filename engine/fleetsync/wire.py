@@ -12,7 +12,7 @@ import types
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, is_dataclass, make_dataclass
 from enum import StrEnum
-from functools import lru_cache, partial
+from functools import lru_cache
 from operator import attrgetter
 from typing import Any, Union, cast, get_args, get_origin, get_type_hints
 
@@ -142,18 +142,18 @@ class FrameDecoder:
 
 def _read_body(body: bytes) -> list[Message]:
     try:
-        return [cast("Message", _read_message(row)) for row in _a(list, orjson.loads(body))]
+        return [_read_message(row) for row in _a(list, orjson.loads(body))]
     except WireError:
         raise
     except (ValueError, TypeError, KeyError, IndexError, FleetsyncError) as error:
         raise WireError(f"a frame's body is not one of ours: {type(error).__name__}") from None
 
 
-def _read_message(row: Any) -> object:
-    kind = _a(list, row)[0]
+def _read_message(row: Any) -> Message:
+    kind = row.pop(0) if type(row) is list else None
     if type(kind) is not int or not 0 <= kind < len(_KINDS):
         raise WireError("a message of an unknown kind")
-    return _READERS[kind](row[1:])
+    return cast("Message", _READERS[kind](row))
 
 
 # -- how a declared type is written and read; a writer of None means that orjson writes the value as it stands
@@ -199,10 +199,6 @@ def _record(cls: type) -> tuple[Step, Step]:
             _record_reader(cls, names, kinds, [read for _, read in codecs]))
 
 
-def _made(cls: type, names: list[str], *values: Any) -> object:
-    return cls(**dict(zip(names, values, strict=True)))
-
-
 def _record_reader(cls: type, names: list[str], kinds: list[Any], readers: list[Step]) -> Step:
     """A function that checks and reads one record, written out field by field as `dataclasses` does it.
 
@@ -212,6 +208,7 @@ def _record_reader(cls: type, names: list[str], kinds: list[Any], readers: list[
     """
     values = [f"v{place}" for place in range(len(kinds))]
     plain = [place for place, kind in enumerate(kinds) if kind in _PLAIN]
+    given = [f"if v{place} is not None: " if type(None) in get_args(kind) else "" for place, kind in enumerate(kinds)]
     known: dict[str, Any] = {"cls": cls, "wrong": lambda: WireError(f"not the fields of a {cls.__name__}")}
     known.update({f"k{place}": kind for place, kind in enumerate(kinds)})
     known.update({f"r{place}": read for place, read in enumerate(readers)})
@@ -220,17 +217,22 @@ def _record_reader(cls: type, names: list[str], kinds: list[Any], readers: list[
         f"    if type(row) is not list or len(row) != {len(kinds)}: raise wrong()",
         f"    {', '.join(values)}, = row",
         *[f"    if type(v{place}) is not k{place}: raise wrong()" for place in plain],
-        *[f"    v{place} = r{place}(v{place})" for place in range(len(kinds)) if place not in plain],
+        *[f"    {given[place]}v{place} = r{place}(v{place})" for place in range(len(kinds)) if place not in plain],
     ]
-    if hasattr(cls, "__post_init__") or cls is Call:  # the questions of a fleet are few, and repeat
-        known["make"] = lru_cache(4096)(partial(_made, cls, names)) if cls is Call else partial(_made, cls, names)
-        lines.append(f"    return make({', '.join(values)})")
+    if hasattr(cls, "__post_init__") or cls is Call:
+        lines.append(f"    return cls({', '.join(map('{}={}'.format, names, values))})")
     else:
         known["twin"] = make_dataclass(cls.__name__, names, slots=True, eq=False, repr=False)
         lines += [f"    made = twin({', '.join(values)})", "    made.__class__ = cls", "    return made"]
-    exec("\n".join(lines), known)  # noqa: S102 - of our own words only: numbers of places
+    exec("\n".join(lines), known)  # noqa: S102 - of our own words only: fields and their places
     read: Step = known["read"]
-    return read
+    return _remembered(read) if cls is Call else read
+
+
+def _remembered(read: Step) -> Step:
+    """A fleet's questions are few, and repeat: one that was read before needs no check. `typed` tells True from 1."""
+    seen = lru_cache(4096, typed=True)(lambda *row: read([*row]))
+    return lambda row: seen(*row) if type(row) is list else read(row)
 
 
 def _record_writer(names: list[str], writers: list[Step | None]) -> Step:
@@ -254,7 +256,13 @@ def _record_writer(names: list[str], writers: list[Step | None]) -> Step:
 def _sequence(hint: Any) -> tuple[Step | None, Step]:
     write, read = _codec(hint)
     writer = None if write is None else lambda values: [write(value) for value in values]
-    return writer, lambda values: tuple([read(value) for value in _a(list, values)])
+
+    def read_all(values: Any) -> tuple[Any, ...]:
+        if type(values) is list and len(values) == 1:  # nearly always, and a comprehension is a call
+            return (read(values[0]),)
+        return tuple([read(value) for value in _a(list, values)])
+
+    return writer, read_all
 
 
 def _fixed(hints: tuple[Any, ...]) -> tuple[Step | None, Step]:

@@ -104,6 +104,19 @@ def test_a_frame_with_anything_swapped_inside_is_messages_or_a_wire_error(data: 
     assert encode(read)  # what was let in is whole: it can be written again
 
 
+def test_a_question_that_was_read_before_is_no_proof_for_one_that_only_equals_it() -> None:
+    row = orjson.loads(encode([Dispatch(1, "main", (Call(Surface.ORDERS, "BTC/USDT:USDT"),), 0)])[5:])
+    decoder = FrameDecoder()
+    assert decoder.feed(frame(row)) == [Dispatch(1, "main", (Call(Surface.ORDERS, "BTC/USDT:USDT"),), 0)]
+    call = row[0][3][0]
+    assert call[-2:] == [1, False]
+    call[-2:] = [True, 0]  # equal in Python, but not what the fields hold
+    with pytest.raises(WireError, match="not the fields of a Call"):
+        decoder.feed(frame(row))
+    with pytest.raises(WireError, match="TypeError"):
+        FrameDecoder().feed(frame([[*row[0][:3], [["orders", [], "", "", 0, 1, False]], *row[0][4:]]]))
+
+
 def test_a_foreign_version_is_refused_at_its_first_byte() -> None:
     with pytest.raises(WireError, match=f"version 9, this is version {VERSION}"):
         FrameDecoder().feed(frame([], version=9)[:1])
