@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from bench.figures import Figures, Round, compared
 from bench.lab import START_MS
-from bench.rivals import INTERVAL_MS, apscheduler_3, asyncio_timers, at_rest, bare_heap, task_per_robot
+from bench.rivals import INTERVAL_MS, apschedulers, asyncio_timers, at_rest, bare_heap, task_per_robot
 
 from fleetsync.heap import DueHeap
 
@@ -47,12 +47,10 @@ def rearming(heap: DueHeap, steps: int) -> Round:
 @pytest.mark.parametrize("count", [1_000, 10_000, 100_000, 1_000_000])
 def bench_due_to_rearmed(benchmark: Any, figures: Figures, count: int) -> None:
     """From due to armed again, against what a user would take instead."""
-    rivals = {"floor": bare_heap(count, _STEPS), "timers": asyncio_timers(count, _STEPS)}
+    rivals: dict[str, Round] = {"floor": bare_heap(count, _STEPS), "timers": asyncio_timers(count, _STEPS)}
     if count <= 100_000:
         rivals["tasks"] = task_per_robot(count, _STEPS)
-        jobs = apscheduler_3(count, _TURN_MS, 1_500_000 // count)
-        if jobs is not None:
-            rivals["apscheduler3"] = jobs
+        rivals |= apschedulers(count, _TURN_MS, 1_500_000 // count, figures.note)
     ours = rearming(filled(count), _STEPS)
     with at_rest():
         cost = compared(benchmark, ours, rivals, 5)

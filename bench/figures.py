@@ -49,6 +49,11 @@ class Figures:
 
     def __init__(self) -> None:
         self.rows: dict[str, list[Figure]] = {}
+        self.notes: dict[str, None] = {}  # each once, in order
+
+    def note(self, text: str) -> None:
+        """Say something beside the figures, for instance what is missing."""
+        self.notes[text] = None
 
     def add(self, bench: str, name: str, value: float, unit: str, target: float | None = None, *,
             at_least: bool = False) -> Figure:
@@ -59,7 +64,8 @@ class Figures:
 
     def lines(self) -> list[str]:
         """The table."""
-        return [line for bench, figures in self.rows.items() for line in ("", f"-- {bench}", *map(str, figures))]
+        lines = [line for bench, figures in self.rows.items() for line in ("", f"-- {bench}", *map(str, figures))]
+        return [*lines, "", *self.notes] if self.notes else lines
 
     def write(self) -> None:
         """A JSON file for each bench, into `results/`."""

@@ -2,18 +2,24 @@
 
 import asyncio
 import gc
+import math
+import os
 import random
 import selectors
+import subprocess
+import sys
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from heapq import heapify, heappop, heappush
 from importlib import import_module
+from pathlib import Path
 from time import thread_time_ns
 from typing import Any
 
 INTERVAL_MS = 30_000
+APSCHEDULER_4 = Path(__file__).parent.parent / "build" / "apscheduler4"  # version 3 has the import name
 Round = Callable[[], float]
 
 
@@ -49,10 +55,16 @@ class _Virtual(selectors.DefaultSelector):
     """A selector that never waits: asyncio's time jumps to where it would have slept to."""
 
     now_s = 0.0
+    turn_s = 0.0  # sleepers wake at the end of a turn of this length; 0: when they want to
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        self.now_s += max(timeout or 0.0, 0.0)
+        if timeout and timeout > 0:
+            self.now_s = self._end_of_turn_s(timeout) if self.turn_s else self.now_s + timeout
         return []
+
+    def _end_of_turn_s(self, timeout_s: float) -> float:
+        turn = round(self.now_s / self.turn_s)
+        return max(turn + 1, math.ceil((self.now_s + timeout_s) / self.turn_s)) * self.turn_s
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
@@ -187,3 +199,39 @@ def apscheduler_3(count: int, turn_ms: int, turns: int) -> Round | None:
 
     weakref.finalize(run, loop.close)
     return run
+
+
+class Elsewhere:
+    """Rounds of a program that runs beside us: a line asks for one, and a line says what a unit of it cost."""
+
+    def __init__(self, command: Sequence[str], folder: Path) -> None:
+        path = os.pathsep.join([str(folder), *sys.path])
+        self._process = subprocess.Popen(command, text=True, env=os.environ | {"PYTHONPATH": path},
+                                         stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+    def __call__(self) -> float:
+        """One round."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write("go on\n")
+        self._process.stdin.flush()
+        return float(self._process.stdout.readline())
+
+    def close(self) -> None:
+        """Let it end."""
+        self._process.communicate()
+
+
+def apscheduler_4(count: int, turn_ms: int, turns: int) -> Elsewhere | None:
+    """APScheduler 4 over its memory store, likewise, in a process of its own; None where it is not installed."""
+    if not APSCHEDULER_4.is_dir():
+        return None
+    return Elsewhere([sys.executable, "-m", "bench.apscheduler4", *map(str, (count, turn_ms, turns))], APSCHEDULER_4)
+
+
+def apschedulers(count: int, turn_ms: int, turns: int, note: Callable[[str], None]) -> dict[str, Round]:
+    """Both versions, as far as they are installed; what is not is noted."""
+    found = {"apscheduler3": apscheduler_3(count, turn_ms, turns), "apscheduler4": apscheduler_4(count, turn_ms, turns)}
+    for name in [name for name, made in found.items() if made is None]:
+        note(f"{name} is not installed and left out: `make bench` installs version 4, `.[bench]` version 3")
+    return {name: made for name, made in found.items() if made is not None}
