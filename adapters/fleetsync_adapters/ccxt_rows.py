@@ -65,6 +65,8 @@ order_key: Callable[[Row], tuple[Any, ...]] = itemgetter(
 
 def binance_order(row: Row, name: Name) -> Order:
     """One row of openOrders, or the answer of order."""
+    if Decimal(_amount(row["executedQty"])) > Decimal(_amount(row["origQty"])):
+        raise ValueError("more is filled than was ordered")
     return Order(
         id=_id(row["orderId"]),
         client_id=str(row["clientOrderId"]),

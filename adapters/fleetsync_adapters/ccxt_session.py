@@ -22,6 +22,7 @@ USED_WEIGHT_HEADER = "X-MBX-USED-WEIGHT-1M"
 BODY_MAX = 64 * 2**20
 """Bytes of one answer. The largest that is known, the markets of a spot exchange, has a quarter of that."""
 _SLOW_DOWN = {418, 429}
+_DIGITS_MOST = 12  # of a count or a wait in a header; a longer one is broken
 
 
 class Sent:
@@ -43,10 +44,10 @@ class Sent:
         """Its status and headers are here."""
         self.status = response.status
         used = response.headers.get(USED_WEIGHT_HEADER, "")
-        self.used_weight = int(used) if used.isdecimal() else -1
+        self.used_weight = int(used) if used.isdecimal() and len(used) <= _DIGITS_MOST else -1
         if response.status in _SLOW_DOWN:
             after = response.headers.get("Retry-After", "")
-            self.retry_after_ms = int(after) * SECOND_MS if after.isdecimal() else 0
+            self.retry_after_ms = int(after) * SECOND_MS if after.isdecimal() and len(after) <= _DIGITS_MOST else 0
 
     def heard(self, body: object) -> None:
         """Note the exchange's own code and words, under whichever names it gives them."""

@@ -13,11 +13,10 @@ from decimal import Decimal
 from typing import Any
 
 from fleetsync.errors import ConfigError
-from fleetsync.units import DAY_MS, SECOND_MS
+from fleetsync.units import LONGEST_SPAN_MS, SECOND_MS
 
 SHOWN_PROBLEMS = 20
 LONGEST_NAME = 128
-LONGEST_SPAN_MS = 3_660 * DAY_MS
 _SHOWN_CHARS = 60
 _TOP_ONLY = ("robots_file", "accounts_file")
 _FLAGS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}

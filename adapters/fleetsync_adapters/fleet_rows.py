@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from fleetsync.model import Account, Robot, Secret
+from fleetsync.model import PRIORITY_LEAST, PRIORITY_MOST, Account, Robot, Secret
 from fleetsync_adapters.fleet_checks import (
     FLAG,
     LONGEST_NAME,
@@ -58,7 +58,7 @@ ROBOT_KEYS = {
     "id": Key("id", NAME, required=True),
     "account": Key("account", NAME, required=True),
     "symbol": Key("symbol", NAME, required=True),
-    "priority": Key("priority", number_kind(0, 1_000_000, above=True)),
+    "priority": Key("priority", number_kind(PRIORITY_LEAST, PRIORITY_MOST)),
     "enabled": Key("enabled", FLAG),
     "holding_s": Key("holding_ms", _SPAN),
     "working_s": Key("working_ms", _SPAN),

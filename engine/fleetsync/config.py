@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from fleetsync.errors import ConfigError
-from fleetsync.units import MINUTE_MS, SECOND_MS
+from fleetsync.units import LONGEST_SPAN_MS, MINUTE_MS, SECOND_MS
 
 CADENCE_MODES = ("fixed", "adaptive")
 SPEND_MODES = ("needed", "all")
@@ -83,6 +83,8 @@ class Settings:
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
+            if field.name.endswith("_ms") and isinstance(value, int) and value > LONGEST_SPAN_MS:
+                raise ConfigError(f"{field.name} must be at most ten years, was {value} ms")
             if field.type is not str and (isinstance(value, bool) or not isinstance(value, int | field.type)):
                 words = "a whole number" if field.type is int else "a number"
                 raise ConfigError(f"{field.name} must be {words}, was {value!r}")
@@ -91,6 +93,9 @@ class Settings:
             elif field.type is int and value < (0 if field.name in _MAY_BE_ZERO else 1):
                 least = "0 or above" if field.name in _MAY_BE_ZERO else "above 0"
                 raise ConfigError(f"{field.name} must be {least}, was {value}")
+        self._check_words_and_shares()
+
+    def _check_words_and_shares(self) -> None:
         if not 0 <= self.urgent_share <= 0.9:
             raise ConfigError(f"urgent_share must be between 0 and 0.9, was {self.urgent_share}")
         if not 0 <= self.jitter <= 0.5:

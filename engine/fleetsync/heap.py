@@ -10,6 +10,7 @@ from heapq import heapify, heappop, heappush
 
 _SLOT_BITS = 24  # 16.7 million slots; with 36 bits of milliseconds (two years) an entry stays within two machine digits
 _SLOT_MASK = (1 << _SLOT_BITS) - 1
+_FURTHEST_MS = (1 << 39) - 1  # seventeen years after the base: what lies further away, by whatever error, waits there
 _PRUNE_SLACK = 1_000  # stale entries that are always tolerated, so that small heaps are never rebuilt
 
 
@@ -50,6 +51,7 @@ class DueHeap:
         if slot >= len(registered):
             registered.extend([-1] * (slot + 1 - len(registered)))
         since_ms = at_ms - self._base_at_ms
+        since_ms = min(since_ms, _FURTHEST_MS)
         entry = (since_ms << _SLOT_BITS) | slot if since_ms > 0 else slot
         before = registered[slot]
         if before == entry:

@@ -8,6 +8,10 @@ from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from typing import Any
 
+from fleetsync.units import LONGEST_SPAN_MS
+
+PRIORITY_LEAST, PRIORITY_MOST = 0.001, 1_000_000
+_CHANGES_PER_HOUR_MOST = 1_000_000
 
 class Phase(IntEnum):
     """What a robot's last proven book says about it; decides its cadence."""
@@ -94,14 +98,16 @@ class Robot:
     changes_per_hour: float | None = None  # unannounced changes to expect, for the adaptive mode; None: learn them
 
     def __post_init__(self) -> None:
-        if not self.priority > 0:
-            raise ValueError(f"robot {self.id!r}: priority must be above 0, was {self.priority}")
-        if self.changes_per_hour is not None and not self.changes_per_hour > 0:
-            raise ValueError(f"robot {self.id!r}: changes_per_hour must be above 0, was {self.changes_per_hour}")
+        if not PRIORITY_LEAST <= self.priority <= PRIORITY_MOST:
+            raise ValueError(f"robot {self.id!r}: priority must be a number from {PRIORITY_LEAST:g} to "
+                             f"{PRIORITY_MOST:,}, was {self.priority}")
+        if self.changes_per_hour is not None and not 0 < self.changes_per_hour <= _CHANGES_PER_HOUR_MOST:
+            raise ValueError(f"robot {self.id!r}: changes_per_hour must be above 0 and at most "
+                             f"{_CHANGES_PER_HOUR_MOST:,}, was {self.changes_per_hour}")
         for name in ("holding_ms", "working_ms", "flat_ms"):
             span_ms = getattr(self, name)
-            if span_ms is not None and span_ms <= 0:
-                raise ValueError(f"robot {self.id!r}: {name} must be above 0, was {span_ms}")
+            if span_ms is not None and not 0 < span_ms <= LONGEST_SPAN_MS:
+                raise ValueError(f"robot {self.id!r}: {name} must be above 0 and at most ten years, was {span_ms}")
 
 
 @dataclass(frozen=True, slots=True)

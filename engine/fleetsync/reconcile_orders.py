@@ -27,6 +27,8 @@ ENDED_KEPT = 32  # ended orders remembered a book, and ...
 _ENDED_MOST = 512  # ... up to so many of a crowd that ended together: a list that lags behind shows all of them again
 _NOT_FOUND_ENOUGH = 3  # answers "not found", after the grace, that end an order as `unknown`
 _LISTS_ENOUGH = 2  # complete lists without it, likewise
+_READS_INSISTING = 3  # rows with the same contradiction, over a grace, that overrule what is known
+_LESS = ":less"  # ends the key of a doubt about a row that has filled less than what is known, and is no older
 
 
 class OrdersPass:
@@ -96,8 +98,10 @@ class OrdersPass:
             self._end(old, row, surface, as_of_ms)
             return
         filled, before = Decimal(row.filled), Decimal(old.filled)
-        if filled < before or (filled == before and 0 < row.updated_at_ms < old.updated_at_ms):
-            return  # older than what is known; still, it is there (what has filled more is newer by any clock)
+        older = filled < before or (filled == before and 0 < row.updated_at_ms < old.updated_at_ms)
+        if older and not self._insists(row, old, as_of_ms):
+            return  # still, it is there (what has filled more is newer by any clock)
+        self.doubts.pop(f"order:{row.id}{_LESS}", None)
         doubt = self.doubts.get(f"order:{row.id}")
         if doubt is not None and as_of_ms >= doubt.last_at_ms:
             del self.doubts[doubt.key]
@@ -106,6 +110,21 @@ class OrdersPass:
             cause = "fill" if filled > before else self._cause(row)
             self._find(kind, cause, old, row, {"surfaces": [surface.value], "orders": [row.id]}, as_of_ms)
         self.known[row.id] = row
+
+    def _insists(self, row: Order, old: Order, as_of_ms: int) -> bool:
+        """Whether a smaller filled part, of the very instant that is known, was shown often and long enough.
+
+        No fill is taken back: what is known came from one answer that was wrong.
+        """
+        if Decimal(row.filled) >= Decimal(old.filled) or not 0 < old.updated_at_ms <= row.updated_at_ms:
+            return False
+        key = f"order:{row.id}{_LESS}"
+        doubt = self.doubts.get(key)
+        if doubt is None or as_of_ms > doubt.last_at_ms:
+            first_at_ms, reads = (doubt.first_at_ms, doubt.reads) if doubt is not None else (as_of_ms, 0)
+            doubt = self.doubts[key] = Doubt(key, first_at_ms, as_of_ms, reads + 1)
+        lasted_ms = doubt.last_at_ms - doubt.first_at_ms
+        return doubt.reads >= _READS_INSISTING and lasted_ms >= self._rules.visibility_grace_ms
 
     def _new(self, row: Order, surface: Surface, as_of_ms: int) -> None:
         evidence = {"surfaces": [surface.value], "orders": [row.id]}
@@ -131,6 +150,7 @@ class OrdersPass:
     def _finish(self, old: Order, row: Order, cause: str, evidence: dict[str, Any], as_of_ms: int) -> None:
         del self.known[old.id]
         self.doubts.pop(f"order:{old.id}", None)
+        self.doubts.pop(f"order:{old.id}{_LESS}", None)
         self.ended[old.id] = row
         self._find("order_ended", cause, old, row, evidence, as_of_ms)
 
@@ -144,6 +164,8 @@ class OrdersPass:
 
     def _resolve(self, doubt: Doubt) -> None:
         """Try what evidence there is on a doubted order, and ask for what is missing."""
+        if doubt.key.endswith(_LESS):
+            return  # the next lists tell
         order = self.known.get(doubt.key.removeprefix("order:"))
         if order is None:
             del self.doubts[doubt.key]

@@ -13,11 +13,12 @@ from fleetsync.messages import Answer, Call, Request
 from fleetsync.model import Fault, Phase, Surface
 from fleetsync.sync import Sync
 from fleetsync.tariff import Scope
-from fleetsync.units import MINUTE_MS, SECOND_MS
+from fleetsync.units import DAY_MS, MINUTE_MS, SECOND_MS
 
 if TYPE_CHECKING:
     from fleetsync.core import Core
 
+_BAN_MOST_MS = 30 * DAY_MS  # ten times Binance's longest; what says more is a broken header, and is looked at then
 _BAN_DEFAULT_MS = 2 * MINUTE_MS  # Binance's first ban; used where an exchange bans without saying for how long
 _TIME_SAMPLES = 3  # the one with the shortest way is believed
 _RETRYABLE = {Fault.NETWORK, Fault.DOWN, Fault.MALFORMED, Fault.CLOCK, Fault.REFUSED}
@@ -141,7 +142,7 @@ class Trouble:
         cost = route.tariff.cost(answer.call)
         banned = answer.fault is Fault.BANNED
         default_ms = _BAN_DEFAULT_MS if banned else SECOND_MS
-        until_ms = now_ms + max(answer.retry_after_ms or default_ms, SECOND_MS)
+        until_ms = now_ms + min(max(answer.retry_after_ms or default_ms, SECOND_MS), _BAN_MOST_MS)
         names = {quota.name: quota.scope for quota in route.tariff.quotas}
         guarded = [name for name, _ in cost.weights if not banned or names[name] is Scope.EGRESS]
         guarded = guarded or [name for name, scope in names.items() if scope is Scope.EGRESS]

@@ -12,6 +12,8 @@ SECOND_MS = 1_000
 MINUTE_MS = 60 * SECOND_MS
 HOUR_MS = 60 * MINUTE_MS
 DAY_MS = 24 * HOUR_MS
+LONGEST_SPAN_MS = 3_660 * DAY_MS
+"""Ten years: nobody means a longer wait, and sums of some of them still fit wherever instants are kept."""
 
 ZERO = Decimal(0)
 _DIGITS_MAX = 60  # of an amount, before or behind its point

@@ -184,3 +184,19 @@ def test_an_unknown_exchange_is_refused_with_names_that_look_alike() -> None:
 )
 def test_only_markets_that_can_hold_positions_are_loaded_where_ccxt_lets_choose(given: Any, kept: Any) -> None:
     assert contracts_only(given) == kept
+
+
+@pytest.mark.parametrize("wait", ["9" * 30, "9" * 5_000, "-1", "soon", ""])
+def test_a_wait_that_is_no_wait_is_none_and_the_refusal_is_told_all_the_same(wait: str) -> None:
+    async def refuse(_: web.BaseRequest) -> web.StreamResponse:
+        headers = {"Retry-After": wait, "X-MBX-USED-WEIGHT-1M": wait}
+        return web.json_response({"code": -1003, "msg": "slow down"}, status=429, headers=headers)
+
+    async def play() -> None:
+        async with staged("binanceusdm") as stage:
+            stage.venue.raw = refuse
+            answer, requests = await stage.ask(POSITIONS)
+            assert (answer.fault, answer.retry_after_ms) == (Fault.RATE_LIMITED, 0)
+            assert [(request.status, request.used_weight) for request in requests] == [(429, -1)]
+
+    asyncio.run(play())

@@ -43,6 +43,20 @@ def test_a_limit_freezes_the_calls_it_guards_for_as_long_as_it_says_and_over_a_r
     assert min(restarted.syncs()) >= until_ms
 
 
+def test_a_limit_that_says_an_absurd_span_freezes_for_thirty_days_and_stops_no_other_route() -> None:
+    world = World()
+    world.account()
+    world.robot("r")
+    world.run(1_000)
+    world.answer = failing(fault=Fault.BANNED, retry_after_ms=10**18)
+    world.event("r")
+    world.run(1_000)
+    until_ms = max(world.loaded().freezes.values())
+    assert 0 < until_ms - world.now_ms <= 30 * 24 * 3_600_000
+    world.run(120_000)
+    assert max(world.syncs()) < until_ms
+
+
 def test_a_ban_that_is_met_while_the_markets_load_freezes_too() -> None:
     world = World()
     world.account()

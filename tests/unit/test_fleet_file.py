@@ -159,7 +159,7 @@ def test_a_name_that_would_be_mistaken_is_refused(tmp_path: Path, name: str) -> 
 
 def test_a_priority_of_zero_is_refused(tmp_path: Path) -> None:
     told = complaint(tmp_path, ACCOUNT + ROBOT + "priority = 0")
-    assert told == "fleet.toml: robots[0].priority: must be a number above 0 and at most 1,000,000, was 0"
+    assert told == "fleet.toml: robots[0].priority: must be a number from 0.001 to 1,000,000, was 0"
 
 
 def test_a_robot_without_a_symbol_is_told_what_is_missing(tmp_path: Path) -> None:

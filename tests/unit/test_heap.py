@@ -100,3 +100,13 @@ def test_two_years_and_the_last_slot_fit_an_entry() -> None:
     heap.put(slot, at_ms)
     assert heap.next_due_at_ms() == at_ms
     assert heap.pop_due(at_ms) == slot
+
+
+def test_what_lies_absurdly_far_away_waits_at_the_furthest_instant_and_can_be_moved() -> None:
+    heap = DueHeap(_BASE_MS)
+    heap.put(1, 10**30)
+    heap.put(0, _BASE_MS + 5)
+    assert heap.due_at_ms(1) == _BASE_MS + (1 << 39) - 1
+    assert heap.take_due(_BASE_MS + 10) == [0]
+    heap.put_sooner(1, _BASE_MS + 7)
+    assert heap.take_due(_BASE_MS + 10) == [1]

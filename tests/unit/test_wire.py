@@ -16,6 +16,7 @@ from fleetsync.messages import AddAccount, Answer, Call, Dispatch, Request, Sync
 from fleetsync.model import Account, Fault, Order, Position, Secret, Surface
 from fleetsync.ports import ExchangeSpec
 from fleetsync.tariff import Cost, Quota, Scope, Tariff
+from fleetsync.units import LONGEST_SPAN_MS
 from fleetsync.wire import FRAME_MAX, VERSION, Beat, Drain, FrameDecoder, Hello, Message, WireError, encode
 
 INTS = st.integers(-(2**63), 2**63 - 1)
@@ -27,7 +28,8 @@ for kind, strategy in {str: TEXTS, int: INTS}.items():
     st.register_type_strategy(kind, strategy)
 
 SETTINGS = st.builds(Settings, workers=st.integers(0, 64), calls_per_minute=POSITIVE, urgent_share=st.floats(0, 0.9),
-                     jitter=st.floats(0, 0.5), mode=st.sampled_from(CADENCE_MODES), worker_silence_ms=POSITIVE)
+                     jitter=st.floats(0, 0.5), mode=st.sampled_from(CADENCE_MODES),
+                     worker_silence_ms=st.integers(1, LONGEST_SPAN_MS))
 TARIFFS = st.builds(
     Tariff, exchange=TEXTS, quotas=st.lists(st.builds(Quota, TEXTS, st.sampled_from(Scope), POSITIVE, POSITIVE,
                                                       st.booleans()), max_size=2).map(tuple),

@@ -7,9 +7,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, 
 from starlette.requests import Request
 
 from fleetsync.events import KINDS
-from fleetsync.model import Robot
-from fleetsync.units import DAY_MS, MINUTE_MS, SECOND_MS
-from fleetsync_adapters.fleet_checks import LONGEST_NAME, LONGEST_SPAN_MS, name_of
+from fleetsync.model import PRIORITY_LEAST, PRIORITY_MOST, Robot
+from fleetsync.units import DAY_MS, LONGEST_SPAN_MS, MINUTE_MS, SECOND_MS
+from fleetsync_adapters.fleet_checks import LONGEST_NAME, name_of
 from fleetsync_adapters.http_api.failures import ApiError, complaint
 
 BODY_LIMIT = 8 << 20
@@ -71,7 +71,7 @@ class RobotShape(_Shape):
     id: Name
     account: Name
     symbol: Annotated[Name, Field(description="ccxt's unified symbol", examples=["BTC/USDT:USDT"])]
-    priority: Annotated[float, Field(gt=0, le=1_000_000)] = 1.0
+    priority: Annotated[float, Field(ge=PRIORITY_LEAST, le=PRIORITY_MOST)] = 1.0
     enabled: bool = True
     holding_ms: SpanMs | None = None
     working_ms: SpanMs | None = None

@@ -83,6 +83,16 @@ class Chaos:
         for hook in self._world.hooks.struck:
             hook(self._world.now_ms, f"{kind}:{number}", detail)
 
+    def clock_set(self, by_ms: int) -> None:
+        """The machine's clock was set; forth, what is dated by ours moves on with us."""
+        self.clock_moved_at_ms = self._world.now_ms
+        by_ms = max(by_ms, 0)
+        self.down_until_ms += by_ms
+        self.dark_until_ms += by_ms
+        self.foreign_until_ms += by_ms
+        self.spoilt_until_ms += by_ms
+        self.lied_at_ms = {account: at_ms + by_ms for account, at_ms in self.lied_at_ms.items()}
+
     # -- single requests
 
     def before(self, account: str, call: Call) -> None:
@@ -94,15 +104,18 @@ class Chaos:
             world.effects["maintenance"] += 1
             self._order(Fault(Misdeed.MAINTENANCE))
             return
+        whose = world.book_of(account).keys.id if account else ""
+        if any(order.account == whose for order in world.venue.faults.orders if order.account):
+            self.lied_at_ms[account] = now_ms  # what stood in the way of the one before may let it through now
         for kind, share in self._plan.misdeeds.items():
             if self._rng.random() >= share:
                 continue
             if kind in LIES:
-                if now_ms < self.lied_at_ms.get(account, -LIE_REST_MS) + LIE_REST_MS:
+                if not account or now_ms < self.lied_at_ms.get(account, -LIE_REST_MS) + LIE_REST_MS:
                     continue
                 self.lied_at_ms[account] = now_ms
             span_ms = self._rng.randint(200, 4_000) if self._rng.random() < 0.9 else self._rng.randint(4_000, 30_000)
-            self._order(Fault(kind, span_ms, self._rng.randint(0, 3)))
+            self._order(Fault(kind, span_ms, self._rng.randint(0, 3)), account=whose if kind in LIES else "")
             world.effects[kind.value] += 1
             for hook in world.hooks.struck:
                 hook(now_ms, kind.value, f"{account} {call.surface} {call.symbol} {span_ms} ms")
@@ -112,10 +125,10 @@ class Chaos:
         """The next request bears a timestamp that the exchange does not take."""
         self._order(Fault(Misdeed.CLOCK_SKEW, off_ms))
 
-    def _order(self, fault: Fault, count: int = 1) -> None:
+    def _order(self, fault: Fault, count: int = 1, account: str = "") -> None:
         faults = self._world.venue.faults
         if not any(one.fault.kind is fault.kind for one in faults.orders):  # they do not pile up while nobody asks
-            faults.order([FaultOrder(fault, count=count)])
+            faults.order([FaultOrder(fault, count=count, account=account)])
 
     def spoil(self) -> str:
         """What happens to a worker's report that is about to arrive: "" (nothing), lost, doubled or late."""
@@ -163,7 +176,6 @@ class Chaos:
         if world.life is None or world.clock_step_ms:
             return None
         world.clock_step_ms = rng.choice(_CLOCK_STEPS_MS)
-        self.clock_moved_at_ms = world.now_ms
         world.life.fuse = 0
         return f"by {world.clock_step_ms} ms"
 

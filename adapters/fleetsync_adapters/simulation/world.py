@@ -285,6 +285,8 @@ class World:
             events = {key: {**row, "at_ms": row["at_ms"] - by_ms} for key, row in held.events.items()}
             freezes = {key: until_ms - by_ms for key, until_ms in held.freezes.items()}
             self.store.commit(Batch(events=dict(events), freezes=dict(freezes)), self.now_ms)
+        if self.chaos is not None:
+            self.chaos.clock_set(by_ms)
         for hook in self.hooks.stepped:
             hook(self.now_ms, by_ms)
 
