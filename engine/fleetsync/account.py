@@ -8,8 +8,9 @@ share one that is empty.
 from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 from types import MappingProxyType
-from typing import Any, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from fleetsync.book import Book
 from fleetsync.cadence import StretchClock
@@ -74,11 +75,10 @@ class Route:
     scheduled_blocked_ms: int = 0  # ... and until when nothing can but urgent work
     frozen_until_ms: int = 0  # banned: nothing may be sent before, whatever else is free again
     due: int = 0  # robots waiting in `ready` accounts
+    name: str = field(init=False)  # for people and for ledger keys
 
-    @property
-    def name(self) -> str:
-        """For people and for ledger keys."""
-        return f"{self.exchange}@{self.egress}" if self.egress else self.exchange
+    def __post_init__(self) -> None:
+        self.name = f"{self.exchange}@{self.egress}" if self.egress else self.exchange
 
     @property
     def freeze_key(self) -> str:
@@ -118,15 +118,19 @@ class Agenda:
 CLEAR = Agenda()  # everybody's who has nothing on it; never written to
 
 
+_ZERO: Any = 0  # in a column that is not as long yet
+
+
 class _InColumn(Generic[T]):
     """A field that is kept in the column of its name."""
 
     def __set_name__(self, owner: type, name: str) -> None:
-        self._name = name
+        self._name, self._column_of = name, attrgetter(f"route.stamps.{name}")
 
     def __get__(self, state: "AccountState", owner: type | None = None) -> T:
-        column = getattr(state.route.stamps, self._name)
-        return cast("T", column[state.index] if state.index < len(column) else 0)
+        column: Any = self._column_of(state)
+        value: T = column[state.index] if state.index < len(column) else _ZERO
+        return value
 
     def __set__(self, state: "AccountState", value: T) -> None:
         column = getattr(state.route.stamps, self._name)
@@ -135,21 +139,25 @@ class _InColumn(Generic[T]):
         column[state.index] = value
 
 
-class _OnAgenda(Generic[T]):
-    """A field that is kept on the agenda; the account gets one of its own when the first is set."""
+class _OnAgenda(property, Generic[T]):
+    """A field that is kept on the agenda; the account gets one of its own when the first is set.
+
+    A property of `attrgetter`, since these are read several times a sync and more: no Python code runs for that.
+    """
 
     def __set_name__(self, owner: type, name: str) -> None:
-        self._name = name
+        def change(state: "AccountState", value: T) -> None:
+            if state.agenda is CLEAR:
+                if not value:
+                    return
+                state.agenda = Agenda()
+            setattr(state.agenda, name, value)
 
-    def __get__(self, state: "AccountState", owner: type | None = None) -> T:
-        return cast("T", getattr(state.agenda, self._name))
+        super().__init__(attrgetter(f"agenda.{name}"), change)
 
-    def __set__(self, state: "AccountState", value: T) -> None:
-        if state.agenda is CLEAR:
-            if not value:
-                return
-            state.agenda = Agenda()
-        setattr(state.agenda, self._name, value)
+    if TYPE_CHECKING:
+        def __get__(self, state: Any, owner: type | None = None) -> T: ...  # type: ignore[override]  # typed
+        def __set__(self, state: Any, value: T) -> None: ...
 
 
 @dataclass(slots=True, eq=False)

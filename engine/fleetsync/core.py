@@ -272,7 +272,8 @@ class Core:
         """When `tick` has something to do again, if no message comes before."""
         instants = [self.settlement.wakeups.next_due_at_ms(), self.inbox.next_expiry_at_ms(),
                     self.roster.opening_at_ms]
-        instants += [sync.give_up_at_ms for sync in list(self.in_flight.values())[:1]]
+        if self.in_flight:
+            instants.append(next(iter(self.in_flight.values())).give_up_at_ms)
         for route in self.fleet.routes.values():
             due_at_ms = route.urgent.next_due_at_ms()
             if due_at_ms is not None:

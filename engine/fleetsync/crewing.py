@@ -91,6 +91,8 @@ class Roster:
     def introductions(self, fleet: Fleet) -> list[tuple[int, ToWorker]]:
         """What workers have to be told of accounts that are new to them, or have new symbols to check."""
         told: list[tuple[int, ToWorker]] = []
+        if not self.fresh:
+            return told
         waiting, self.fresh = self.fresh, {}
         for index, state in waiting.items():
             if self.up(state.worker):

@@ -37,7 +37,8 @@ class Granter:
 
     def open_exchanges(self, now_ms: int) -> None:
         """Load an exchange's markets in a worker that needs them: a call like any other, granted and charged."""
-        if (self._core.roster.opening_at_ms or 0) > now_ms:
+        opening_at_ms = self._core.roster.opening_at_ms
+        if opening_at_ms is None or opening_at_ms > now_ms:
             return
         self._core.roster.opening_at_ms = None
         call = Call(Surface.MARKETS)
@@ -62,14 +63,17 @@ class Granter:
         take each unit as it comes, and a larger call would never find enough.
         """
         while self.urgent_blocked_ms <= now_ms:
-            open_routes = [route for route in self._core.fleet.routes.values() if route.urgent_blocked_ms <= now_ms]
-            lanes = [route for route in open_routes if (route.urgent.next_due_at_ms() or now_ms + 1) <= now_ms]
+            lanes = [route for route in self._core.fleet.routes.values()
+                     if route.urgent.live and route.urgent_blocked_ms <= now_ms
+                     and (route.urgent.next_due_at_ms() or now_ms + 1) <= now_ms]
             if not lanes:
                 return
-            ready = [route for route in open_routes if route.ready.live]
-            if self._urgent_in_a_row >= _URGENT_IN_A_ROW and ready:
-                self._serve_scheduled(_longest_waiting(ready, now_ms), now_ms, borrowing=True)
-                continue
+            if self._urgent_in_a_row >= _URGENT_IN_A_ROW:
+                ready = [route for route in self._core.fleet.routes.values()
+                         if route.ready.live and route.urgent_blocked_ms <= now_ms]
+                if ready:
+                    self._serve_scheduled(_longest_waiting(ready, now_ms), now_ms, borrowing=True)
+                    continue
             route = min(lanes, key=lambda lane: lane.urgent.next_due_at_ms() or 0)
             since_ms = route.urgent.next_due_at_ms() or 0
             state = self._core.fleet.accounts[route.urgent.pop_due(now_ms)]

@@ -102,8 +102,11 @@ class DueHeap:
 
     def take_due(self, now_ms: int) -> list[int]:
         """Take out all slots that are due at `now_ms`, the first first."""
-        heap, registered, due = self._heap, self._registered, list[int]()
-        limit = (now_ms - self._base_at_ms + 1) << _SLOT_BITS
+        heap, limit = self._heap, (now_ms - self._base_at_ms + 1) << _SLOT_BITS
+        due: list[int] = []
+        if not heap or heap[0] >= limit:
+            return due
+        registered = self._registered
         while heap and heap[0] < limit:
             entry = heappop(heap)
             slot = entry & _SLOT_MASK

@@ -47,10 +47,25 @@ class Prices:
             )
             for key, cost in tariff.costs.items()
         }
+        self._one = {surface: self._prices.get(f"{surface.value}:symbol") for surface in Surface}
+        self._every = {surface: self._prices.get(surface.value) for surface in Surface}
+        self._orders_shown = tariff.positions_show_orders
+        self._rounds: dict[int, float] = {}
 
     def of(self, surface: Surface, *, one_symbol: bool) -> int | None:
         """The price of a page; None where the exchange cannot be asked so."""
-        return self._prices.get(f"{surface.value}:symbol" if one_symbol else surface.value)
+        return (self._one if one_symbol else self._every)[surface]
+
+    def round_of(self, robots: int) -> float:
+        """What one round of an account with so many robots costs, in shares of a minute of the scarce quotas."""
+        cost = self._rounds.get(robots)
+        if cost is None:
+            price = self._every[Surface.POSITIONS] or 0
+            if not self._orders_shown:
+                one, every = self._one[Surface.ORDERS], self._every[Surface.ORDERS]
+                price += min([asked for asked in (one and one * robots, every) if asked], default=0)
+            cost = self._rounds[robots] = price / _PRICE_UNIT
+        return cost
 
 
 def plan(need: Need, prices: Prices) -> tuple[Call, ...]:
@@ -61,6 +76,8 @@ def plan(need: Need, prices: Prices) -> tuple[Call, ...]:
     if need.positions or any(question.surface is Surface.POSITIONS for question in asked):
         calls.append(Call(Surface.POSITIONS, pages=pages.get(Surface.POSITIONS, 1)))
     for surface, wanted in zip(_BY_SYMBOL, (need.orders, need.conditional), strict=True):
+        if not (wanted or asked):
+            continue
         symbols = {*wanted, *(question.symbol for question in asked if question.surface is surface)}
         calls.extend(_cover(surface, sorted(symbols), pages.get(surface, 1), prices))
     calls.extend(question for question in need.questions if not answers(calls, question))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from fleetsync.account import NOTHING, AccountState
+from fleetsync.account import NOTHING, AccountState, Route
 from fleetsync.book import MEMORY_MS, Book, Reconciled, Rules, Sight
 from fleetsync.messages import Answer, Call
 from fleetsync.model import Fault, Order, Position, Surface
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _PAGES_MAX = 64  # no list is followed further; what is longer stays partial
 _SIBLINGS_MAX = 32  # robots on the same symbol that one external change expedites
 _SIBLING_FRESH_MS = 1_000
+_BY_HAND = frozenset({"external", "liquidation"})
 
 
 class Reader:
@@ -29,6 +30,7 @@ class Reader:
 
     def __init__(self, core: "Core") -> None:
         self._core = core
+        self._rules_of: dict[tuple[Route, tuple[str, ...]], Rules] = {}
         self.proven_before = 0, 0  # (as_of, key) of the account's positions before the answers being read
 
     def stamp(self, state: AccountState, sync: Sync, answer: Answer) -> None:
@@ -107,7 +109,7 @@ class Reader:
             symbols = dict.fromkeys(state.books)
             symbols.update(dict.fromkeys(row.symbol for row in rows if self._is_ours(state, row)))
         for symbol in symbols:
-            mine = tuple(row for row in rows if row.symbol == symbol)
+            mine = tuple([row for row in rows if row.symbol == symbol])
             sights.setdefault(symbol, []).append(Sight(
                 call.surface, answer.as_of_ms, answer.complete, mine,  # type: ignore[arg-type]  # one kind a surface
                 call.order_id, call.client_id, call.since_ms, not_found))
@@ -120,10 +122,7 @@ class Reader:
         core, fleet = self._core, self._core.fleet
         slots = fleet.slots_on(state, symbol)
         known = state.books.get(symbol) or self._new_book(state, symbol, slots)
-        prefixes = tuple(fleet.prefix_of[slot] for slot in slots if slot in fleet.prefix_of)
-        tariff = state.route.tariff
-        rules: Rules = replace(core.rules, prefixes=prefixes, order_retention_ms=tariff.order_retention_ms,
-                               looks_up=Surface.ORDER.value in tariff.costs)
+        tariff, rules = state.route.tariff, self._rules(state.route, slots)
         result = reconcile(known, sights, core.inbox.announced(slots), rules, now_ms)
         self._keep(state, symbol, result, slots, now_ms)
         if tariff.positions_show_orders and known.is_quiet and not result.book.is_quiet:
@@ -132,11 +131,12 @@ class Reader:
             # The newest list of positions may still name the symbol. One that is the same again would then be no proof
             # that no orders rest, but what a new order looks like.
             state.wants_rows |= {(Surface.POSITIONS, "")}
-        if any(isinstance(finding.after, Order) for finding in result.findings):
+        if result.findings and any(isinstance(finding.after, Order) for finding in result.findings):
             # Several questions show orders: what one has told, the others do not know to be news.
             lists = (Surface.ORDERS, Surface.CONDITIONAL) if state.route.conditional else (Surface.ORDERS,)
             state.wants_rows |= {(surface, name) for surface in lists for name in ("", symbol)}
-        core.journal.record(fleet, state, symbol, result.findings)
+        if result.findings:
+            core.journal.record(fleet, state, symbol, result.findings)
         for wanted in result.questions:
             call = wanted.call
             if call.surface is Surface.FILLS:
@@ -144,9 +144,21 @@ class Reader:
             self.ask(state, call, wanted.not_before_ms)
         if state.questions and not (result.questions or result.book.doubts):
             self._drop_questions(state, symbol, slots)
-        if any(f.cause in {"external", "liquidation"} and f.kind.startswith("position") for f in result.findings):
+        if any(f.cause in _BY_HAND and f.kind.startswith("position") for f in result.findings):
             self._expedite_siblings(symbol, set(slots), now_ms)
         return slots
+
+    def _rules(self, route: Route, slots: Sequence[int]) -> Rules:
+        """The rules of a book, by its exchange and by whose orders are whose; most books go by the same."""
+        prefix_of = self._core.fleet.prefix_of
+        prefixes = tuple([prefix_of[slot] for slot in slots if slot in prefix_of])
+        rules = self._rules_of.get((route, prefixes))
+        if rules is None:
+            rules = replace(self._core.rules, prefixes=prefixes, order_retention_ms=route.tariff.order_retention_ms,
+                            looks_up=Surface.ORDER.value in route.tariff.costs)
+            if not prefixes:  # those of single robots would be as many as there are robots
+                self._rules_of[route, prefixes] = rules
+        return rules
 
     def _new_book(self, state: AccountState, symbol: str, slots: Sequence[int]) -> Book:
         """An empty book. Once a robot on it is known, it was read before: what appears then is not a first sight."""

@@ -72,10 +72,16 @@ class Tariff:
         return (surface.value if all_symbols else f"{surface.value}:symbol") in self.costs
 
 
+_BY_SYMBOL = {surface: f"{surface.value}:symbol"
+              for surface in (Surface.ORDERS, Surface.CONDITIONAL, Surface.POSITIONS)}
+_WHOLE = {surface: surface.value for surface in Surface}  # made once: an enum's value is dear to ask for
+
+
 def question(call: Call) -> str:
     """The key of a call in `Tariff.costs`."""
-    if call.surface in {Surface.ORDERS, Surface.CONDITIONAL, Surface.POSITIONS} and call.symbol:
-        return f"{call.surface.value}:symbol"
-    if call.surface is Surface.ORDER and call.conditional:
+    surface = call.surface
+    if call.symbol and surface in _BY_SYMBOL:
+        return _BY_SYMBOL[surface]
+    if call.conditional and surface is Surface.ORDER:
         return "order:conditional"
-    return call.surface.value
+    return _WHOLE[surface]

@@ -30,8 +30,8 @@ _RATE_MIN = 1e-15  # nobody's interval is infinite
 _MEMORY_MS = 12 * HOUR_MS  # what was learnt fades with this half-life, so a robot that changes its ways is followed
 _LATE_MS = 500  # who was served so much later than its place in line would have allowed draws a new place
 _PASS_STEPS = 10  # the fleet's sums are renewed in so many steps, so that no step is long
-_FLAT = int(Phase.FLAT)
-_IDLE = {int(Phase.FLAT), int(Phase.UNKNOWN)}
+_UNKNOWN, _WORKING, _FLAT = int(Phase.UNKNOWN), int(Phase.WORKING), int(Phase.FLAT)
+_IDLE = {_FLAT, _UNKNOWN}
 _USABLE = 0.97  # the share of a quota that the budget can really grant
 _LEAD_MOST = 0.3  # of a ceiling: so far below it is aimed at most
 _LEAD_FADES = 0.99  # a second
@@ -72,30 +72,35 @@ class Timing:
 
         -1 stands for a surface that another one answers, or that the exchange does not have.
         """
-        fleet, route = self._fleet, state.route
-        phase = fleet.phase[slot]
+        fleet, route, index = self._fleet, state.route, state.index
+        stamps, phase = fleet.stamps, fleet.phase[slot]
         own_ms = self.interval_ms(slot, phase, state)
-        quiet_ms = own_ms if phase in _IDLE else self.interval_ms(slot, Phase.FLAT, state)
-        shortening = fleet.stamps.shortening[state.index]
+        quiet_ms = own_ms if phase in _IDLE else self.interval_ms(slot, _FLAT, state)
+        shortening = stamps.shortening[index]
         if shortening:
             own_ms -= int(own_ms * shortening)
             quiet_ms -= int(quiet_ms * shortening)
         book = state.books.get(fleet.symbols[slot])
-        positions_ms = fleet.stamps.positions_key_ms[state.index] + (quiet_ms if phase == Phase.WORKING else own_ms)
+        positions_ms = stamps.positions_key_ms[index] + (quiet_ms if phase == _WORKING else own_ms)
         orders_ms = -1
         if not route.tariff.positions_show_orders or (book is not None and not book.is_quiet):
-            resting = book is not None and any(not order.conditional for order in book.orders)
-            key_ms = max(state.orders_key_ms, fleet.orders_key_ms[slot])
-            apart = self.adaptive and quiet_ms >= 2 * own_ms
-            rarely_ms = apart_ms(quiet_ms, key_ms, state.index) if apart else quiet_ms
-            orders_ms = key_ms + (own_ms if resting or phase == Phase.UNKNOWN else rarely_ms)
+            orders_ms = fleet.orders_key_ms[slot]
+            if index < len(stamps.orders_key_ms):
+                orders_ms = max(orders_ms, stamps.orders_key_ms[index])
             if book is not None and book.hides_orders:
-                orders_ms = key_ms  # the positions list says that orders rest which were never read: at once
+                pass  # the positions list says that orders rest which were never read: at once
+            elif phase == _UNKNOWN or (
+                    book is not None and book.orders and any(not order.conditional for order in book.orders)):
+                orders_ms += own_ms
+            elif self.adaptive and quiet_ms >= 2 * own_ms:
+                orders_ms += apart_ms(quiet_ms, orders_ms, index)
+            else:
+                orders_ms += quiet_ms
         conditional_ms = -1
         if route.conditional:
             resting = book is not None and any(order.conditional for order in book.orders)
             key_ms = max(state.conditional_key_ms, fleet.conditional_read.get(slot, (0, 0))[0])
-            conditional_ms = key_ms + (own_ms if resting or phase == Phase.UNKNOWN else quiet_ms)
+            conditional_ms = key_ms + (own_ms if resting or phase == _UNKNOWN else quiet_ms)
         return positions_ms, orders_ms, conditional_ms
 
     def wish_ms(self, slot: int, state: AccountState) -> int:
@@ -115,7 +120,7 @@ class Timing:
     def interval_ms(self, slot: int, phase: int, state: AccountState) -> int:
         """A robot's interval in a phase, in stretched time."""
         fleet = self._fleet
-        if self.adaptive and phase != Phase.UNKNOWN:
+        if self.adaptive and phase != _UNKNOWN:
             return self._adaptive_ms(phase, state)
         intervals = fleet.intervals_of.get(slot) if fleet.intervals_of else None
         interval_ms = self._planned_ms[phase] if intervals is None else intervals.of_phase(phase)
@@ -191,13 +196,7 @@ class Timing:
 
     def cost(self, state: AccountState) -> float:
         """What one round of an account costs, in shares of the quotas that are scarce to the fleet."""
-        route = state.route
-        cost = route.prices.of(Surface.POSITIONS, one_symbol=False) or 0
-        if not route.tariff.positions_show_orders:
-            one, every = (route.prices.of(Surface.ORDERS, one_symbol=each) for each in (True, False))
-            asked = [price for price in (one and one * len(state.slots), every) if price]
-            cost += min(asked, default=0)
-        return cost / 1e9
+        return state.route.prices.round_of(len(state.slots))
 
     def rate(self, state: AccountState) -> float:
         """Unannounced changes a millisecond over the robots of an account, weighed by their priorities."""
@@ -206,10 +205,13 @@ class Timing:
         if len(self._counts) < len(phases):
             self._grow()
         priors, counts, exposures = self._prior_exposures, self._counts, self._exposures
-        for slot in state.slots:  # the same as `robot_rate`: of large fleets this loop is the cost of the law
-            of_robot = given_of[slot] if slot in given_of else (
-                (_PRIOR_COUNT + counts[slot]) / (priors[phases[slot]] + exposures[slot]))
-            rate += of_robot * priority_of[slot] if slot in priority_of else of_robot
+        if given_of:
+            for slot in state.slots:
+                rate += self.robot_rate(slot) * priority_of.get(slot, 1.0)
+        else:  # the same: of large fleets this loop is the cost of the law
+            for slot in state.slots:
+                rate += ((_PRIOR_COUNT + counts[slot]) / (priors[phases[slot]] + exposures[slot])
+                         * priority_of.get(slot, 1.0))
         return rate
 
     def robot_rate(self, slot: int) -> float:

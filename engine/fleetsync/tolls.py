@@ -6,7 +6,9 @@ from fleetsync.account import AccountState, Route
 from fleetsync.budget import Budget, Charges
 from fleetsync.ledger import Ledger
 from fleetsync.messages import Call
-from fleetsync.tariff import Scope
+from fleetsync.tariff import Scope, question
+
+_Toll = tuple[str, int, str, Ledger | None]  # quota, weight, endpoint, and the ledger where the whole route shares it
 
 
 class Tolls:
@@ -17,17 +19,28 @@ class Tolls:
         self._egress_keys: dict[Route, set[str]] = {}  # the keys of a route's IP-wide ledgers
         self._reported: dict[Route, list[Ledger]] = {}
         self._routine: dict[Route, list[tuple[Ledger, int]]] = {}
+        self._tolls: dict[tuple[Route, str], list[_Toll]] = {}  # by route and question
 
     def charges(self, state: AccountState, calls: tuple[Call, ...], now_ms: int) -> list[tuple[Ledger, int]]:
         """The ledgers that these calls of an account draw on, and how much of each."""
-        route, totals = state.route, dict[Ledger, int]()
+        route, account, totals = state.route, state.account.id, {self.budget.operator: 0}
         for call in calls:
-            totals[self.budget.operator] = totals.get(self.budget.operator, 0) + call.pages
-            cost = route.tariff.cost(call)
-            for name, weight in cost.weights:
-                ledger = self.ledger(route, name, state.account.id, cost.endpoint, call.symbol, now_ms)
-                totals[ledger] = totals.get(ledger, 0) + weight * call.pages
+            pages = call.pages
+            totals[self.budget.operator] += pages
+            asked = route, question(call)
+            for name, weight, endpoint, shared in self._tolls.get(asked) or self._tolls_of(*asked, now_ms):
+                ledger = shared or self.ledger(route, name, account, endpoint, call.symbol, now_ms)
+                totals[ledger] = totals.get(ledger, 0) + weight * pages
         return list(totals.items())
+
+    def _tolls_of(self, route: Route, asked: str, now_ms: int) -> list[_Toll]:
+        cost = route.tariff.costs[asked]
+        shared = {quota.name for quota in route.tariff.quotas if quota.scope is Scope.EGRESS}
+        tolls: list[_Toll] = [
+            (name, weight, cost.endpoint, self.ledger(route, name, "", "", "", now_ms) if name in shared else None)
+            for name, weight in cost.weights]
+        self._tolls[route, asked] = tolls
+        return tolls
 
     def later(self, state: AccountState, calls: tuple[Call, ...], now_ms: int) -> list[tuple[Ledger, int]]:
         """What of that is for pages after the first, which leave when those before them have come."""
@@ -81,11 +94,8 @@ class Tolls:
     def ledger(self, route: Route, quota_name: str, account: str, endpoint: str, symbol: str, now_ms: int) -> Ledger:
         """The ledger of one quota for one call."""
         quota = next(quota for quota in route.tariff.quotas if quota.name == quota_name)
-        scope = {
-            Scope.EGRESS: "",
-            Scope.ACCOUNT: f"/{account}",
-            Scope.ENDPOINT: f"/{account}/{endpoint}",
-            Scope.INSTRUMENT: f"/{account}/{symbol}",
-        }[quota.scope]
-        key = f"{route.name}:{quota_name}{scope}"
+        key = f"{route.name}:{quota_name}"
+        if quota.scope is not Scope.EGRESS:
+            within = {Scope.ACCOUNT: "", Scope.ENDPOINT: f"/{endpoint}", Scope.INSTRUMENT: f"/{symbol}"}[quota.scope]
+            key = f"{key}/{account}{within}"
         return self.budget.ledger(key, quota, biggest=route.weights_max[quota_name], now_ms=now_ms)
