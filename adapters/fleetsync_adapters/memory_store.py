@@ -77,6 +77,16 @@ class MemoryStore:
         return dict(self._asked)
 
     @property
+    def positions(self) -> dict[tuple[str, str, str], Position]:
+        """What `load` would give of positions, without all the rest."""
+        return {key: Position(*row[1:]) for key, row in self._positions.items()}
+
+    @property
+    def orders(self) -> dict[tuple[str, str, str], Order]:
+        """The same of orders."""
+        return {key: Order(*row[1:]) for key, row in self._orders.items()}
+
+    @property
     def last_change(self) -> int:
         """The number of the last committed change."""
         return len(self._changes)
@@ -89,8 +99,8 @@ class MemoryStore:
         return Loaded(
             robots={key: store_rows.robot_dict(row) for key, row in self._robots.items()},
             accounts={key: dict(zip(store_rows.ACCOUNT, row, strict=True)) for key, row in self._accounts.items()},
-            positions={key: Position(*row[1:]) for key, row in self._positions.items()},
-            orders={key: Order(*row[1:]) for key, row in self._orders.items()},
+            positions=self.positions,
+            orders=self.orders,
             events={key: dict(event) for key, event in self._events.items()},
             freezes=dict(self._freezes),
             last_change=len(self._changes),
@@ -183,8 +193,8 @@ def _rows(batch: Mapping[Key, Value | None], row_of: Callable[[Key, Value], tupl
     """Rows by key, as any store would hold them; None deletes."""
     rows = {}
     for key, value in batch.items():
-        columns = store_rows.key_row(key)
-        rows[columns if isinstance(key, tuple) else columns[0]] = None if value is None else row_of(key, value)
+        kept = store_rows.clean(key) if isinstance(key, str) else store_rows.key_row(key)
+        rows[kept] = None if value is None else row_of(key, value)
     return rows
 
 

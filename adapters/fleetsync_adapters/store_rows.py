@@ -69,6 +69,7 @@ SYNC: Final[Columns] = {
 AGES: Final = ("positions_as_of_ms", "orders_as_of_ms", "conditional_as_of_ms", "last_sync_at_ms", "last_event_at_ms")
 POSITION: Final = ("account", *(field.name for field in fields(Position)))
 ORDER: Final = ("account", *(field.name for field in fields(Order)))
+_TEXTS_OF: Final[dict[tuple[int, tuple[type, ...]], tuple[int, ...]]] = {}  # by table and types: where texts stand
 _position_values = attrgetter(*POSITION[1:])
 _order_values = attrgetter(*ORDER[1:])
 _AGE_PLACES: Final = tuple([[*ROBOT].index(name) for name in AGES])
@@ -84,6 +85,14 @@ def clean(text: str) -> str:
 
 def row_of(columns: Columns, row: Mapping[str, Any]) -> tuple[Any, ...]:
     """The row as a tuple in column order, with defaults filled in."""
+    if len(row) == len(columns):  # as it is with nearly all rows: each column is given, in whatever order
+        try:
+            whole = tuple([row[name] for name in columns])
+        except KeyError:
+            pass
+        else:
+            if _fits(columns, whole):
+                return whole
     unknown = row.keys() - columns.keys()
     assert not unknown, f"unknown columns: {', '.join(sorted(unknown))}"
     values = []
@@ -95,9 +104,21 @@ def row_of(columns: Columns, row: Mapping[str, Any]) -> tuple[Any, ...]:
     return tuple(values)
 
 
+def _fits(columns: Columns, values: tuple[Any, ...]) -> bool:
+    """Whether whole rows of such types are known to fit, and their texts need no cleaning."""
+    kinds = tuple(map(type, values))
+    places = _TEXTS_OF.get((id(columns), kinds))
+    if places is None:
+        if not all(isinstance(value, types) for value, (types, _) in zip(values, columns.values(), strict=True)):
+            return False
+        places = _TEXTS_OF[id(columns), kinds] = tuple(
+            [place for place, kind in enumerate(kinds) if issubclass(kind, str)])
+    return "".join([values[place] for place in places]).isascii()
+
+
 def robot_row(key: str, row: Mapping[str, Any]) -> tuple[Any, ...]:
     """A robot under its id."""
-    return _row_under(key, row_of(ROBOT, {"id": key, **row}))
+    return _row_under(key, row_of(ROBOT, row if "id" in row else {"id": key, **row}))
 
 
 def age_columns(ages: Mapping[str, Instants]) -> dict[str, list[Any]]:
@@ -148,7 +169,7 @@ def key_row(key: Any) -> tuple[Any, ...]:
 
 def robot_dict(values: Sequence[Any]) -> dict[str, Any]:
     """A loaded robot; account and symbol are shared strings, because fleets repeat them a thousandfold."""
-    row = dict(zip(ROBOT, values, strict=True))
+    row = dict(zip(ROBOT, values))  # noqa: B905  both come from here; checking it for each robot can be felt
     row["account"] = sys.intern(row["account"])
     row["symbol"] = sys.intern(row["symbol"])
     return row
