@@ -16,6 +16,7 @@ from fleetsync_adapters.budget_bench.fleets import BenchFleet
 from fleetsync_adapters.budget_bench.measure import PHASES, Measure
 from fleetsync_adapters.budget_bench.optimum import optimum_unseen_ms
 from fleetsync_adapters.memory_store import MemoryStore
+from fleetsync_adapters.simulation.garbage import seldom_collected
 from fleetsync_adapters.simulation.world import World
 
 WARM_UP_SHARE, WARM_UP_MINUTES_MAX = 10, 5
@@ -68,13 +69,14 @@ def attempt(trial: Trial, progress: Callable[[float], None] | None = None,
     measure = Measure(setup.start_at_ms + trial.warm_up_minutes * MINUTE_MS, setup.end_at_ms)
     world = World(setup, [measure])
     keep_nothing(world)
-    for minute in range(1, minutes + 1):
-        world.run(setup.start_at_ms + minute * MINUTE_MS)
-        if progress is not None:
-            progress(minute / minutes)
-        if hopeless is not None and minute > trial.warm_up_minutes and hopeless(measure):
-            measure.until_ms = world.now_ms
-            break
+    with seldom_collected(len(fleet.robots)):
+        for minute in range(1, minutes + 1):
+            world.run(setup.start_at_ms + minute * MINUTE_MS)
+            if progress is not None:
+                progress(minute / minutes)
+            if hopeless is not None and minute > trial.warm_up_minutes and hopeless(measure):
+                measure.until_ms = world.now_ms
+                break
     measure.finish()
     settings = setup.settings
     row = {"budget_per_minute": trial.budget, "policy": trial.policy,

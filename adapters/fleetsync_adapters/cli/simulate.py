@@ -10,10 +10,11 @@ import click
 from fleetsync_adapters.cli.commands import fleetsync
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from rich.console import Console
 
+    from fleetsync_adapters.simulation.runner import Progress as HowFar
     from fleetsync_adapters.simulation.runner import Summary
     from fleetsync_adapters.simulation.trial import Verdict
 
@@ -55,15 +56,19 @@ def simulate(seeds: int, first_seed: int, forever: bool, minutes: int | None, da
     from fleetsync_adapters.simulation.swarm import draw
 
     console, summary = Console(stderr=True), Summary()
-    if seeds == 1 and not forever:
-        for line in draw(first_seed, minutes=minutes, robots=robots).lines():
-            click.echo(line)
-    trials = None if forever else seeds * (2 if control else 1)
+    trials, alone = None if forever else seeds * (2 if control else 1), seeds == 1 and not forever
+
+    def verdicts(progress: "HowFar") -> "Iterable[Verdict]":
+        return run_seeds(None if forever else seeds, first_seed, minutes=minutes, robots=robots,
+                         jobs=1 if alone else jobs, control=control, progress=progress)
+
     try:
-        _follow(run_seeds(None if forever else seeds, first_seed, minutes=minutes, robots=robots,
-                          jobs=1 if seeds == 1 and not forever else jobs, control=control),
-                summary, trials, console)
+        for line in draw(first_seed, minutes=minutes, robots=robots).lines() if alone else ():
+            click.echo(line)
+        interrupted = _follow(verdicts, summary, trials, console)
     except KeyboardInterrupt:
+        interrupted = True
+    if interrupted:
         click.echo("interrupted; so far:")
     _tell(summary, minutes, robots)
     if wants_shrunk and summary.failed:
@@ -71,23 +76,40 @@ def simulate(seeds: int, first_seed: int, forever: bool, minutes: int | None, da
     return 1 if summary.failed else 0
 
 
-def _follow(verdicts: "Iterable[Verdict]", summary: "Summary", trials: int | None, console: "Console") -> None:
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+def _follow(verdicts: "Callable[[HowFar], Iterable[Verdict]]", summary: "Summary", trials: int | None,
+            console: "Console") -> bool:
+    """Take verdicts in as they come, with a bar; one trial alone moves it by its virtual time. True: interrupted."""
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-    with Progress(TextColumn("simulating"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
-                  TextColumn("{task.fields[found]}"), console=console, transient=True) as progress:
-        task = progress.add_task("", total=trials, found="")
-        for verdict in verdicts:
+    with Progress(TextColumn("simulating"), BarColumn(), TextColumn("{task.fields[told]}"), TimeRemainingColumn(),
+                  TextColumn("{task.fields[found]}"), console=console, transient=True) as bars:
+        of_trials = f" of {trials}" if trials is not None else ""
+        task = bars.add_task("", total=trials, told=f"0{of_trials}", found="")
+
+        def how_far(passed_ms: int, whole_ms: int) -> None:
+            told = (f"{_hours(passed_ms)} of {_hours(whole_ms)} virtual hours" if passed_ms < whole_ms
+                    else f"settling, {_hours(passed_ms - whole_ms)} virtual hours after the faults")
+            bars.update(task, completed=summary.trials + min(passed_ms / whole_ms, 0.999), told=told)
+
+        for verdict in verdicts(how_far):
             summary.add(verdict)
             found = f"[red]{len(summary.failed)} failed" if summary.failed else ""
-            progress.update(task, advance=1, found=found)
+            bars.update(task, completed=summary.trials, told=f"{summary.trials}{of_trials}", found=found)
+            if verdict.interrupted:
+                return True
+    return False
+
+
+def _hours(span_ms: int) -> str:
+    return f"{span_ms // 3_600_000}:{span_ms // 60_000 % 60:02}"
 
 
 def _tell(summary: "Summary", minutes: int | None, robots: int | None) -> None:
     hours = summary.virtual_ms / 3_600_000
     click.echo(f"{summary.trials} trials over {hours:.1f} virtual hours: {summary.calls:,} calls, {summary.strikes:,} "
-               f"faults, {summary.lives:,} engine lives, {summary.events:,} events, {summary.changes:,} changes; "
-               f"known to the last row again at most {summary.slowest_ms // 1000} s after the faults")
+               f"faults, {summary.lives:,} engine lives, {summary.events:,} events, {summary.changes:,} changes"
+               + (f"; known to the last row again at most {summary.slowest_ms // 1000} s after the faults"
+                  if summary.slowest_ms else ""))
     _tell_faults(summary)
     if not summary.failed:
         click.echo("every promise was kept")

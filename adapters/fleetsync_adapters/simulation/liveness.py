@@ -7,6 +7,7 @@ that still wait.
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
+from itertools import chain
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from fleetsync.model import Certainty, Order, Position, Robot, Surface
@@ -64,7 +65,7 @@ def differences(world: "World", first: Sequence[str] = ()) -> tuple[list[str], l
         return ["the engine is not running"], list(first)
     lines: list[str] = []
     robots: list[str] = []
-    for place, robot_id in enumerate((*first, *world.robots)):
+    for place, robot_id in enumerate(chain(first, world.robots)):
         if place >= len(first) and robots and first:
             break
         robot = world.robots.get(robot_id)
@@ -120,13 +121,12 @@ def true_rows(world: "World", account: str, symbol: str,
 def store_differences(world: "World") -> list[str]:
     """In which rows the store and the core's books differ; equal once everything is committed."""
     assert world.life is not None
-    loaded = world.store.load()
     known: dict[Any, Any] = {}
     for account, state in world.life.core.fleet.account_by_id.items():
         for symbol, book in state.books.items():
             known.update({(account, symbol, row.side): row for row in book.positions})
             known.update({(account, symbol, row.id): row for row in book.orders})
-    stored: dict[Any, Any] = {**loaded.positions, **loaded.orders}
+    stored: dict[Any, Any] = world.store.positions | world.store.orders
     keys = sorted(known.keys() | stored.keys())
     return [f"{' '.join(key)}: the store holds {_row(stored.get(key))}, the core {_row(known.get(key))}"
             for key in keys if _terms(known.get(key)) != _terms(stored.get(key))]

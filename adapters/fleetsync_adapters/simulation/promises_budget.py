@@ -1,17 +1,20 @@
 """No quota exceeded in any window, and every grant charged and settled exactly once."""
 
 from collections import deque
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from fleetsync.ledger import Ledger
 from fleetsync.messages import Call, Dispatch, FromWorker, OpenExchange, Request, SyncDone, ToWorker, WorkerLost
 from fleetsync.model import Fault, Surface
 from fleetsync.ports import Batch
-from fleetsync.tariff import Scope, Tariff
+from fleetsync.tariff import Quota, Scope, Tariff, question
 from fleetsync.units import MINUTE_MS
 from fleetsync_adapters.simulation.life import Life
 from fleetsync_adapters.simulation.promises import Promise
 from fleetsync_adapters.simulation.setup import route_name
+
+if TYPE_CHECKING:
+    from fleetsync_adapters.simulation.world import World
 
 _SETTLING_MS = MINUTE_MS + 1_000  # after a change of the cap, windows may hold what both caps allowed
 
@@ -46,6 +49,7 @@ class Quotas(Promise):
     def __init__(self) -> None:
         """Nothing was sent."""
         super().__init__()
+        self._draws = _Draws()
         self._windows: dict[str, _Window] = {}
         self._banned_until_ms: dict[str, int] = {}
         self._durable_until_ms: dict[str, int] = {}
@@ -56,10 +60,7 @@ class Quotas(Promise):
         calls = self._window("operator", MINUTE_MS).add(at_ms, 1)
         if calls > limit:
             self.broken(f"{calls} calls within 60 s, {limit} are allowed")
-        tariff = self.world.setup.tariffs[route.partition("@")[0]]
-        limits = {quota.name: quota for quota in tariff.quotas}
-        for name, weight in tariff.cost(call).weights:
-            quota, key = limits[name], ledger_key(tariff, route, name, account, call)
+        for key, quota, weight in self._draws.of(self.world, route, account, call):
             units = self._window(key, quota.window_ms).add(at_ms, weight)
             if units > quota.limit:
                 self.broken(f"{units} of {key} within {quota.window_ms} ms, {quota.limit} are allowed")
@@ -141,6 +142,25 @@ def ledger_key(tariff: Tariff, route: str, quota: str, account: str, call: Call)
     return f"{route}:{quota}/{account}{of[scope]}"
 
 
+class _Draws:
+    """What requests count towards, each kind worked out once."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, str, str, str], tuple[tuple[str, Quota, int], ...]] = {}
+
+    def of(self, world: "World", route: str, account: str, call: Call) -> tuple[tuple[str, Quota, int], ...]:
+        """(ledger, quota, weight of one request) for each quota that a request for this counts towards."""
+        kind = route, account, question(call), call.symbol
+        known = self._known.get(kind)
+        if known is None:
+            tariff = world.setup.tariffs[route.partition("@")[0]]
+            limits = {quota.name: quota for quota in tariff.quotas}
+            known = self._known[kind] = tuple(
+                (ledger_key(tariff, route, name, account, call), limits[name], weight)
+                for name, weight in tariff.cost(call).weights)
+        return known
+
+
 class Grants(Promise):
     """Follows every grant from its command to its end."""
 
@@ -150,6 +170,7 @@ class Grants(Promise):
     def __init__(self) -> None:
         """No grant yet."""
         super().__init__()
+        self._draws = _Draws()
         self._open: dict[int, tuple[int, int, int]] = {}  # sync -> (pages, worker, when it may be given up)
         self._last_id = self._charged = self._settled = self._given_up = 0
         self._lost: dict[int, int] = {}  # worker -> when it was lost
@@ -194,10 +215,8 @@ class Grants(Promise):
             self.broken(f"sync {message.sync_id} may be sent until {message.send_by_ms - at_ms} ms from now")
 
     def _charge(self, route: str, account: str, calls: tuple[Call, ...]) -> None:
-        tariff = self.world.setup.tariffs[route.partition("@")[0]]
         for call in calls:
-            for name, weight in tariff.cost(call).weights:
-                key = ledger_key(tariff, route, name, account, call)
+            for key, _, weight in self._draws.of(self.world, route, account, call):
                 self._charges[key] = self._charges.get(key, 0) + weight * call.pages
                 self._fresh.add(key)
 
@@ -240,8 +259,9 @@ class Grants(Promise):
 
     def _compare_ledgers(self, life: Life) -> None:
         for key in sorted(self._fresh):
-            if key not in self._ledgers:
-                self._ledgers = {ledger.key: ledger for ledger in life.core.budget.ledgers()}
+            if key not in self._ledgers:  # those that were made since; none ever goes
+                made = life.core.budget.ledgers()[len(self._ledgers):]
+                self._ledgers.update({ledger.key: ledger for ledger in made})
             granted = self._ledgers[key].granted if key in self._ledgers else 0
             if granted != self._charges[key]:
                 self.broken(f"{self._charges[key]} of {key} were sent out, {granted} were charged")

@@ -1,10 +1,10 @@
 """Change numbers without gap, state = replay of changes, and memory that stays bounded."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import fields
 from typing import Any, ClassVar
 
-from fleetsync.model import Change
+from fleetsync.model import Change, Order, Position
 from fleetsync.ports import Batch
 from fleetsync_adapters.simulation.life import Life
 from fleetsync_adapters.simulation.promises import Promise
@@ -17,6 +17,7 @@ _QUESTIONS_MORE = 16  # ... and some for the clock, and for events that were jus
 _FADING = 0.99  # a second: what a storm of events wanted to know is asked bit by bit
 _LOOK_EVERY_MS = 60_000  # large fleets are looked at once a minute
 _SMALL = 500
+_NAMES = {kind: tuple(field.name for field in fields(kind)) for kind in (Position, Order)}
 
 
 class Numbers(Promise):
@@ -59,9 +60,9 @@ class Replay(Promise):
                 self._last = change.number
                 self._play(change)
         for (account, symbol, side), position in batch.positions.items():
-            self._same((account, symbol, side), None if position is None else asdict(position))
+            self._same((account, symbol, side), position)
         for (account, symbol, order_id), order in batch.orders.items():
-            self._same((account, symbol, f"order {order_id}"), None if order is None else asdict(order))
+            self._same((account, symbol, f"order {order_id}"), order)
 
     def crashed(self, at_ms: int, life: Life) -> None:
         """Everything that a new engine will find."""
@@ -69,10 +70,10 @@ class Replay(Promise):
 
     def compare(self) -> None:
         """All rows of the store against the replay."""
-        loaded = self.world.store.load()
-        stored: dict[Key, dict[str, Any]] = {key: asdict(row) for key, row in loaded.positions.items()}
-        stored.update({(account, symbol, f"order {order}"): asdict(row)
-                       for (account, symbol, order), row in loaded.orders.items()})
+        store = self.world.store
+        stored: dict[Key, Position | Order] = dict(store.positions)
+        stored.update({(account, symbol, f"order {order}"): row
+                       for (account, symbol, order), row in store.orders.items()})
         for key in sorted(stored.keys() | self._rows.keys()):
             self._same(key, stored.get(key))
 
@@ -96,7 +97,8 @@ class Replay(Promise):
             return change.account, change.symbol, f"order {row['id']}"
         return change.account, change.symbol, row["side"]
 
-    def _same(self, key: Key, row: dict[str, Any] | None) -> None:
+    def _same(self, key: Key, stored: Position | Order | None) -> None:
+        row = None if stored is None else {name: getattr(stored, name) for name in _NAMES[type(stored)]}
         if self._rows.get(key) != row:
             self.broken(f"{' '.join(key)}: the store holds {row}, the changes make {self._rows.get(key)}")
 

@@ -2,16 +2,22 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass, field
 from itertools import count, islice
 from multiprocessing import get_context
 
+from fleetsync.units import MINUTE_MS
+from fleetsync_adapters.simulation.observe import Observer
 from fleetsync_adapters.simulation.swarm import Options, draw
 from fleetsync_adapters.simulation.trial import Verdict, attempt
+from fleetsync_adapters.simulation.world import World
 
 _AHEAD = 4  # trials handed to each process beforehand
+_TOLD_EVERY = 30  # virtual seconds
+
+Progress = Callable[[int, int], None]  # virtual ms that have passed, and of how many; more than that while it settles
 
 
 @dataclass(slots=True)
@@ -48,8 +54,23 @@ class Summary:
             self.broken.update({breach.promise for breach in verdict.breaches} or {"error"})
 
 
+class _HowFar(Observer):
+    """Tells how far a world is, by its own time."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._seconds = 0
+
+    def second(self, at_ms: int, world: World) -> None:
+        """Now and then."""
+        self._seconds += 1
+        if self._seconds % _TOLD_EVERY == 0:
+            whole_ms = world.setup.minutes * MINUTE_MS
+            self._progress(at_ms - world.end_at_ms + whole_ms, whole_ms)
+
+
 def simulate(seeds: int | None, first_seed: int = 0, *, minutes: int | None = None, robots: int | None = None,
-             jobs: int | None = None, control: bool = True) -> Iterator[Verdict]:
+             jobs: int | None = None, control: bool = True, progress: Progress | None = None) -> Iterator[Verdict]:
     """Try seeds one after the other, each under faults and (`control`) without; yields verdicts as they come.
 
     Args:
@@ -59,11 +80,17 @@ def simulate(seeds: int | None, first_seed: int = 0, *, minutes: int | None = No
         robots: size of each fleet; drawn where None.
         jobs: processes; one runs everything here, None takes one for each processor.
         control: whether the same workload also runs without faults.
+        progress: is told how far the present trial is, with one job. Ctrl-C then ends it with what was found so far,
+            and its verdict is the last one.
     """
     numbers = islice(count(first_seed), seeds)
     wanted = _options(numbers, minutes, robots, control=control)
     if jobs == 1:
-        yield from map(attempt, wanted)
+        for options in wanted:
+            verdict = attempt(options, [_HowFar(progress)] if progress else (), interruptible=progress is not None)
+            yield verdict
+            if verdict.interrupted:
+                return
         return
     processes = jobs or os.cpu_count() or 1
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as executor:

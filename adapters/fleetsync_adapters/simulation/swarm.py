@@ -35,6 +35,9 @@ _KNOBS: dict[str, tuple[float, ...]] = {
 """Settings that a seed may turn, and to what."""
 _LARGE, _LARGE_HEARTBEAT_MS = 1_000, 600_000  # robots; rows of quiet ones would take a third of the time
 _LONG_MINUTES = 40  # room for half an hour of maintenance, and for what happens after it
+_LONG_RARER = 10  # in a run of that length or longer, strikes come so many times more seldom, so that work gets done
+_DEED_CALLS, _DEED_WEIGHT = 4, 12  # what it takes to read what was announced
+_DEEDS_SHARE = 3  # of a large fleet's budget its own deeds take at most a third: else events pile up for ever
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +92,8 @@ class Options:
 def draw(seed: int, *, minutes: int | None = None, robots: int | None = None) -> Options:
     """What `seed` stands for; a stated number of minutes or robots replaces the drawn one.
 
-    A large fleet has ten robots an account, the engine's own settings but a rare heartbeat, and trades as robots do.
+    A large fleet has ten robots an account, the engine's own settings but a rare heartbeat, and trades as often as its
+    budget can follow. In a long run strikes are rarer.
     """
     rng = Random(f"swarm {seed}")
     accounts = rng.choice((1, 1, 2, 3, 5, 8))
@@ -117,15 +121,26 @@ def draw(seed: int, *, minutes: int | None = None, robots: int | None = None) ->
         knobs=_knobs(rng),
     )
     if rng.random() < 0.02 and drawn.robots <= 8:
-        strikes = {kind: rate / 10 for kind, rate in drawn.strikes.items()}
-        drawn = replace(drawn, minutes=_LONG_MINUTES, strikes={**strikes, "maintenance": 0.1})
+        drawn = replace(drawn, minutes=_LONG_MINUTES, strikes={**_rarer(drawn.strikes), "maintenance": 0.1})
+    elif minutes is not None and minutes >= _LONG_MINUTES:
+        drawn = replace(drawn, strikes=_rarer(drawn.strikes))
     if robots is not None:
         drawn = replace(drawn, robots=robots, accounts=min(drawn.accounts, robots))
         if robots >= _LARGE:
-            drawn = replace(drawn, accounts=robots // 10, calls_per_minute=Settings().calls_per_minute,
-                            knobs={"heartbeat_ms": _LARGE_HEARTBEAT_MS},
-                            changes_per_hour=min(drawn.changes_per_hour, 5.0), orders_per_hour=1.0)
+            drawn = _large(drawn)
     return drawn if minutes is None else replace(drawn, minutes=minutes)
+
+
+def _rarer(strikes: Mapping[str, float]) -> dict[str, float]:
+    return {kind: rate / _LONG_RARER for kind, rate in strikes.items()}
+
+
+def _large(drawn: Options) -> Options:
+    calls, robots = Settings().calls_per_minute, drawn.robots
+    deeds_per_hour = 60 * min(calls / _DEED_CALLS, drawn.weight_per_minute / _DEED_WEIGHT) / _DEEDS_SHARE
+    return replace(drawn, accounts=robots // 10, calls_per_minute=calls, knobs={"heartbeat_ms": _LARGE_HEARTBEAT_MS},
+                   changes_per_hour=round(min(drawn.changes_per_hour, 5.0, 0.8 * deeds_per_hour / robots), 3),
+                   orders_per_hour=round(min(1.0, 0.2 * deeds_per_hour / robots), 3))
 
 
 def _knobs(rng: Random) -> dict[str, float]:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from fleetsync.units import MINUTE_MS
+from fleetsync_adapters.simulation.garbage import Undertaker, seldom_collected
 from fleetsync_adapters.simulation.liveness import Convergence, converge
 from fleetsync_adapters.simulation.observe import History, Observer
 from fleetsync_adapters.simulation.promises import Breach, Enough, Promise
@@ -41,6 +42,7 @@ class Verdict:
     converged_ms: int = 0
     virtual_ms: int = 0
     error: str = ""
+    interrupted: bool = False  # somebody ended it: what is here was found until then
 
     @property
     def good(self) -> bool:
@@ -49,7 +51,8 @@ class Verdict:
 
 
 def attempt(options: Options, observers: Sequence[Observer] = (),
-            script: Callable[[World], None] | None = None, until_broken: str = "") -> Verdict:
+            script: Callable[[World], None] | None = None, until_broken: str = "", *,
+            interruptible: bool = False) -> Verdict:
     """Run one trial; what it finds is in the verdict, an exception of the engine too.
 
     Args:
@@ -57,11 +60,12 @@ def attempt(options: Options, observers: Sequence[Observer] = (),
         observers: who else looks on.
         script: is handed the world before it starts, to plan things that no seed draws.
         until_broken: a promise whose first breach ends the run.
+        interruptible: whether Ctrl-C ends the run with what it has found so far, instead of going through.
     """
     verdict = Verdict(options)
     promises: list[Promise] = [make() for make in PROMISES]
     history, convergence, readings = History(), Convergence(), Readings()
-    world = World(build(options), [readings, *promises, history, _Counter(verdict), *observers])
+    world = World(build(options), [readings, *promises, history, _Counter(verdict), Undertaker(), *observers])
     readings.bind(world)
     if script is not None:
         script(world)
@@ -71,16 +75,14 @@ def attempt(options: Options, observers: Sequence[Observer] = (),
         if not world.chaos and isinstance(promise, NobodyForgotten | FairTurns | StretchIsUsed):
             promise.strict_from_ms = world.now_ms + _WARM_UP_MS
     try:
-        world.run()
-        events = next(promise for promise in promises if isinstance(promise, EventsServed))
-        verdict.converged_ms, found = converge(world, events.left)
-        for line in events.left()[:5]:
-            events.broken(f"{line}, was accepted and is not served")
-        for line in found[:5]:
-            convergence.broken(f"after {verdict.converged_ms // 1000} s: {line}")
-        next(promise for promise in promises if isinstance(promise, Replay)).compare()
+        with seldom_collected(options.robots):
+            _run(world, promises, convergence, verdict)
     except Enough:
         pass
+    except KeyboardInterrupt:
+        if not interruptible:
+            raise
+        verdict.interrupted = True
     except AssertionError as error:
         verdict.error = f"an assertion failed: {error}"
     except Exception as error:  # noqa: BLE001 whatever the engine raises is what we look for
@@ -92,6 +94,18 @@ def attempt(options: Options, observers: Sequence[Observer] = (),
     verdict.calls, verdict.changes = world.venue.ledger.total.calls, world.store.last_change
     verdict.virtual_ms = world.now_ms - world.setup.start_at_ms - (world.end_at_ms - world.setup.end_at_ms)
     return verdict
+
+
+def _run(world: World, promises: Sequence[Promise], convergence: Convergence, verdict: Verdict) -> None:
+    """Both phases, and what can be told only at their end."""
+    world.run()
+    events = next(promise for promise in promises if isinstance(promise, EventsServed))
+    verdict.converged_ms, found = converge(world, events.left)
+    for line in events.left()[:5]:
+        events.broken(f"{line}, was accepted and is not served")
+    for line in found[:5]:
+        convergence.broken(f"after {verdict.converged_ms // 1000} s: {line}")
+    next(promise for promise in promises if isinstance(promise, Replay)).compare()
 
 
 class _Counter(Observer):
