@@ -271,7 +271,7 @@ class Core:
     def next_wake_at_ms(self, now_ms: int) -> int | None:
         """When `tick` has something to do again, if no message comes before."""
         instants = [self.settlement.wakeups.next_due_at_ms(), self.inbox.next_expiry_at_ms(),
-                    self.roster.opening_at_ms]
+                    self.roster.opening_at_ms, now_ms if self.roster.leaves_places() else None]
         if self.in_flight:
             instants.append(next(iter(self.in_flight.values())).give_up_at_ms)
         for route in self.fleet.routes.values():

@@ -61,6 +61,11 @@ class _Worker:
     opened: dict[str, bool] = field(default_factory=dict)  # by route name; False: being opened
     stalled: dict[int, tuple[AccountState, int]] = field(default_factory=dict)  # account index -> (account, key)
     pressing: dict[int, tuple[AccountState, int]] = field(default_factory=dict)  # the same for urgent ones
+    unopened: dict[str, dict[int, tuple[AccountState, int, bool]]] = field(default_factory=dict)  # by route; urgent?
+
+    @property
+    def waiting(self) -> int:
+        return len(self.stalled) + len(self.pressing) + sum(map(len, self.unopened.values()))
 
 
 class Roster:
@@ -131,8 +136,12 @@ class Roster:
         self._workers[worker].opened[route.name] = False
 
     def opened(self, worker: int, route: Route) -> None:
-        """A worker has opened a route."""
-        self._workers[worker].opened[route.name] = True
+        """A worker has opened a route: who waited for that waits for a place now."""
+        crewed = self._workers[worker]
+        crewed.opened[route.name] = True
+        for state, key_ms, urgent in crewed.unopened.pop(route.name, {}).values():
+            self.stall(state, key_ms, urgent=urgent)
+        self._freed.add(worker)
 
     def open_failed(self, worker: int, route: Route, retry_at_ms: int) -> None:
         """A worker could not open a route; it is tried again."""
@@ -170,6 +179,11 @@ class Roster:
     def stall(self, state: AccountState, key_ms: int, *, urgent: bool = False) -> None:
         """The account waits for its worker."""
         crewed = self._workers[state.worker]
+        if not crewed.opened.get(state.route.name, False):  # no place that comes free is of use to it
+            unopened = crewed.unopened.setdefault(state.route.name, {})
+            _, before_ms, pressing = unopened.get(state.index, (state, key_ms, False))
+            unopened[state.index] = state, min(key_ms, before_ms), urgent or pressing
+            return
         waiting = crewed.pressing if urgent else crewed.stalled
         _, before_ms = waiting.get(state.index, (state, key_ms))
         waiting[state.index] = state, min(key_ms, before_ms)
@@ -177,7 +191,8 @@ class Roster:
     def waits(self, state: AccountState) -> bool:
         """Whether this account waits for its worker."""
         crewed = self._workers[state.worker]
-        return state.index in crewed.stalled or state.index in crewed.pressing
+        return (state.index in crewed.stalled or state.index in crewed.pressing
+                or state.index in crewed.unopened.get(state.route.name, ()))
 
     def unstall(self) -> list[tuple[AccountState, int]]:
         """Take out who waits for the workers that reported since the last call, as many as each can take now.
@@ -190,8 +205,18 @@ class Roster:
             room = self._in_flight_max - crewed.in_flight
             room -= _take_out(crewed.pressing, room - room // _SCHEDULED_ONE_IN, freed)
             _take_out(crewed.stalled, min(room, crewed.room.size - crewed.scheduled), freed)
-        self._freed.clear()
+        self._freed = {worker for worker in self._freed if self._workers[worker].pressing or
+                       self._workers[worker].stalled}
         return freed
+
+    def leaves_places(self) -> bool:
+        """Whether somebody waits for a place at a worker that has one: who was taken out for it did not need it."""
+        for worker in self._freed:
+            crewed = self._workers[worker]
+            if crewed.in_flight < self._in_flight_max and (
+                    crewed.pressing or (crewed.stalled and crewed.scheduled < crewed.room.size)):
+                return True
+        return False
 
     @property
     def running(self) -> int:
@@ -201,7 +226,7 @@ class Roster:
     def view(self) -> list[dict[str, int]]:
         """For people: one row a worker."""
         return [{"worker": index, "pid": w.pid, "accounts": w.accounts, "in_flight": w.in_flight,
-                 "stalled": len(w.stalled) + len(w.pressing)} for index, w in enumerate(self._workers)]
+                 "stalled": w.waiting} for index, w in enumerate(self._workers)]
 
 
 def _take_out(waiting: dict[int, tuple[AccountState, int]], room: int, freed: list[tuple[AccountState, int]]) -> int:

@@ -135,6 +135,9 @@ class Reader:
             # Several questions show orders: what one has told, the others do not know to be news.
             lists = (Surface.ORDERS, Surface.CONDITIONAL) if state.route.conditional else (Surface.ORDERS,)
             state.wants_rows |= {(surface, name) for surface in lists for name in ("", symbol)}
+        if known.doubts and {doubt.key for doubt in known.doubts} - {doubt.key for doubt in result.book.doubts}:
+            # What has dispelled a doubt may have been the wrong answer, and the list that raised it be the same again.
+            state.wants_rows |= {(surface, name) for surface in LISTS for name in ("", symbol)}
         if result.findings:
             core.journal.record(fleet, state, symbol, result.findings)
         for wanted in result.questions:

@@ -155,17 +155,18 @@ class Timing:
 
     def _adaptive_ms(self, phase: int, state: AccountState) -> int:
         route, floor_ms = state.route.name, self._fleet.settings.floor_ms
-        aim_ms = self._aim_ms(phase, route)
-        scale = self.scale.get(route)
+        scale, overload = self.scale.get(route), self.overload.get(route, 1.0)
         if scale is None:  # the fleet's first pass is not over: as planned until then
-            return max(min(self._planned_ms[phase], int(aim_ms)), floor_ms)
+            return max(min(self._planned_ms[phase], self._aim_ms(phase, route)), floor_ms)
         root = self._roots[state.index] if state.index < len(self._roots) else 0.0
         wish_ms = scale * (root or self._root(state))
-        # Where the budget cannot hold all ceilings, they give way in the same ratio: nobody is left unread for good.
-        gives_way = max(self.overload.get(route, 1.0), 1.0)
-        if phase != _FLAT:  # a stretch is not theirs to bear, as far as the others can
-            gives_way /= min(state.route.stretch.ratio, _RATIO_HELD)
-        wish_ms = min(wish_ms, aim_ms * gives_way)
+        held = min(state.route.stretch.ratio, _RATIO_HELD)
+        if overload > 1:  # no budget for all ceilings: they give way in the same ratio; nobody is left unread for good
+            wish_ms = min(wish_ms, self._ceilings_ms[phase] * overload / held)
+        elif phase == _FLAT:
+            wish_ms = min(wish_ms, self._aim_ms(phase, route))
+        else:  # a stretch is not theirs to bear, as far as the others can
+            wish_ms = min(wish_ms, self._aim_ms(phase, route) / held)
         return max(int(wish_ms), floor_ms)
 
     def _aim_ms(self, phase: int, route: str) -> int:

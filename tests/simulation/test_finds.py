@@ -47,3 +47,13 @@ def test_an_event_of_a_clock_that_was_set_back_is_served_at_once() -> None:
 def test_an_order_that_takes_the_place_of_a_cancelled_one_between_two_lists_of_positions_is_seen() -> None:
     """Both lists named the symbol, so the second was the same again: it was taken to prove that no order rests."""
     kept(draw(9132).without_faults())
+
+
+def test_an_order_that_a_wrong_look_up_called_open_is_not_kept_by_lists_that_are_the_same_again() -> None:
+    """The list without it had raised the doubt that the look-up dispelled; its successors were `as before`."""
+    kept(draw(30869))
+
+
+def test_who_waits_for_a_worker_gets_the_place_that_another_left_unused() -> None:
+    """The one place was offered to an account of an exchange that was not open yet, and then to nobody."""
+    kept(draw(31394))

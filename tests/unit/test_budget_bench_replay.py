@@ -138,7 +138,7 @@ def test_who_says_that_it_has_closed_has_closed_though_no_reading_ever_showed_it
 
 def test_the_settings_that_ran_are_predicted_within_a_tenth_with_events_forced_syncs_and_changes_of_the_budget(
         tmp_path: Path) -> None:
-    recorded_world(tmp_path / "run.duckdb")
+    recorded_world(tmp_path / "run.duckdb", minutes=10)  # in less, a 99th percentile is chance
     recorded = read_recorded(str(tmp_path / "run.duckdb"))
     assert [limit for _, limit in recorded.caps()] == [300, 90, 400]
     assert recorded.count_asked("sync") >= 100

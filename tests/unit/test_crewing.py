@@ -49,6 +49,24 @@ def test_many_reports_of_a_turn_take_out_as_many_accounts_as_there_is_room_for()
     for _ in range(40):
         roster.finished(0)
     assert [state.index for state, _ in roster.unstall()] == list(range(40))
+    for _ in range(40):
+        roster.started(0)
+    assert roster.unstall() == []
+
+
+def test_a_place_that_whoever_was_taken_out_for_it_leaves_unused_is_the_next_ones() -> None:
+    roster = crewed(2)
+    for _ in range(2):
+        roster.started(0)
+    for index in range(5):
+        roster.stall(account(index), index)
+    assert not roster.leaves_places()
+    roster.finished(0)
+    for index in range(3):
+        assert roster.leaves_places()
+        assert [state.index for state, _ in roster.unstall()] == [index]
+    roster.started(0)
+    assert not roster.leaves_places()
     assert roster.unstall() == []
 
 
