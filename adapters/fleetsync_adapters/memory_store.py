@@ -97,7 +97,7 @@ class MemoryStore:
         """Everything, once, at start."""
         self._check_open()
         return Loaded(
-            robots={key: store_rows.robot_dict(row) for key, row in self._robots.items()},
+            robots={key: dict(zip(store_rows.ROBOT, row, strict=True)) for key, row in self._robots.items()},
             accounts={key: dict(zip(store_rows.ACCOUNT, row, strict=True)) for key, row in self._accounts.items()},
             positions=self.positions,
             orders=self.orders,

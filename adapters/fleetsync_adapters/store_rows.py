@@ -169,7 +169,7 @@ def key_row(key: Any) -> tuple[Any, ...]:
 
 def robot_dict(values: Sequence[Any]) -> dict[str, Any]:
     """A loaded robot; account and symbol are shared strings, because fleets repeat them a thousandfold."""
-    row = dict(zip(ROBOT, values))  # noqa: B905  both come from here; checking it for each robot can be felt
+    row = dict(zip(ROBOT, values, strict=True))
     row["account"] = sys.intern(row["account"])
     row["symbol"] = sys.intern(row["symbol"])
     return row

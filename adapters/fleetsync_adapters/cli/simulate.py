@@ -37,7 +37,8 @@ def simulate(seeds: int, first_seed: int, forever: bool, minutes: int | None, da
     """Simulate fleets with faults, and check every promise.
 
     Each seed draws a fleet, its quotas and latencies, how its robots trade, and which faults strike. The same seed
-    gives the same history, in any process. The exit code is 1 when a promise was broken.
+    gives the same history, in any process. The exit code is 1 when a promise was broken. Ctrl-C ends it with what was
+    found so far.
 
     \b
     Examples:

@@ -6,6 +6,7 @@ An idle account costs a few hundred bytes. Nothing here reads a clock: every ins
 
 from dataclasses import dataclass, field
 from decimal import ROUND_HALF_EVEN, Decimal
+from typing import Any
 
 from fleetsync.units import DAY_MS
 from fleetsync_adapters.paper.keys import AccountKeys, account_keys
@@ -131,6 +132,8 @@ class BookAccount:
     fills: dict[str, list[BookFill]] = field(default_factory=dict)  # by market id, ascending
     version: int = 0
     due_at_ms: int = FOREVER_MS
+    shown: dict[tuple[str, str], tuple[int, Any]] = field(default_factory=dict)
+    """By question (surface, symbol): of which version rows were made last, and these rows."""
     tidy_at: int = 64  # how many orders are kept before the next look for forgotten ones
 
     @property

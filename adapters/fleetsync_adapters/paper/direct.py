@@ -219,7 +219,7 @@ class PaperDirect:
         if plain and not full and before is not None and before[0] == book.version:
             return Answer(call, at_ms, complete=True)
         cutoff_ms = None if plain else self.venue.cutoff_ms(entry, book, call.surface.value, call.symbol, at_ms)
-        whole = _rows_of(book, market, call.surface, cutoff_ms)
+        whole = _rows_now(book, market, call) if cutoff_ms is None else _rows_of(book, market, call.surface, cutoff_ms)
         rows = whole if plain else cast("Rows", tuple(bend(whole, entry)))
         if entry.faults and len(rows) < len(whole) and entry.fault(Misdeed.SHORT_PAGE):
             seat.told.pop(asked, None)  # the next whole answer may equal an older one, and still be news
@@ -272,6 +272,16 @@ class PaperDirect:
         fills = tuple(holdings.unified_fill(fill) for fill in (found[:room] if call.since_ms else found[-room:]))
         complete = not cut and len(found) < room  # a full page says that there may be more
         return latency_ms, Answer(call, at_ms, complete=complete, rows=fills), tuple(requests)
+
+
+def _rows_now(book: BookAccount, market: Market | None, call: Call) -> Rows:
+    """The rows of one list as things are; made anew only when something has changed, whoever asks."""
+    question = call.surface, call.symbol
+    version, rows = book.shown.get(question, (_NO_VERSION, ()))
+    if version != book.version:
+        rows = _rows_of(book, market, call.surface, None)
+        book.shown[question] = book.version, rows
+    return cast("Rows", rows)
 
 
 def _rows_of(book: BookAccount, market: Market | None, surface: Surface, cutoff_ms: int | None) -> Rows:

@@ -140,9 +140,11 @@ class BoundedMemory(Promise):
             waiting = int(max(waiting, self._waited.get(state.account.id, 0.0)))
             self._waited[state.account.id] = waiting * _FADING
             most = _QUESTIONS_A_ROW * (rows + len(state.books)) + waiting + _QUESTIONS_MORE
-            sizes[f"questions of {state.account.id}"] = len(state.questions), most
-            sizes[f"waiting robots of {state.account.id}"] = len(state.waiting), len(state.slots)
-            sizes[f"books of {state.account.id}"] = len(state.books), world.setup.markets
+            for name, size, size_max in (("questions", len(state.questions), most),
+                                         ("waiting robots", len(state.waiting), len(state.slots)),
+                                         ("books", len(state.books), world.setup.markets)):
+                if size > size_max:
+                    sizes[f"{name} of {state.account.id}"] = size, size_max
         for name, (size, most) in sizes.items():
             if size > most:
                 self.broken(f"{name}: {size}, at most {most} were expected")

@@ -39,7 +39,7 @@ class FairTurns(Promise):
     def sent(self, at_ms: int, worker: int, message: ToWorker) -> None:
         """A grant for one account."""
         life = self.world.life
-        if not isinstance(message, Dispatch) or life is None:
+        if not isinstance(message, Dispatch) or life is None or self.strict_from_ms is None:
             return
         fleet = life.core.fleet
         route = fleet.account_by_id[message.account].route

@@ -35,7 +35,7 @@ _KNOBS: dict[str, tuple[float, ...]] = {
 """Settings that a seed may turn, and to what."""
 _LARGE, _LARGE_HEARTBEAT_MS = 1_000, 600_000  # robots; rows of quiet ones would take a third of the time
 _LONG_MINUTES = 40  # room for half an hour of maintenance, and for what happens after it
-_LONG_RARER = 10  # in a run of that length or longer, strikes come so many times more seldom, so that work gets done
+_LONG_RARER = 10  # in a drawn one of that length, strikes come so many times more seldom
 _DEED_CALLS, _DEED_WEIGHT = 4, 12  # what it takes to read what was announced
 _DEEDS_SHARE = 3  # of a large fleet's budget its own deeds take at most a third: else events pile up for ever
 
@@ -78,7 +78,7 @@ class Options:
                   + (", some robots disabled or with intervals of their own" if self.personal else ""))
         trade = (f"{self.changes_per_hour:g} changes and {self.orders_per_hour:g} orders a robot and hour, "
                  f"{self.announced:.0%} announced; requests travel {self.up_ms[0]} to {self.up_ms[1]} ms")
-        strikes = ", ".join(f"{kind} {rate:g}/min" for kind, rate in self.strikes.items()) or "none"
+        strikes = ", ".join(f"{kind} {rate:.3g}/min" for kind, rate in self.strikes.items()) or "none"
         misdeeds = ", ".join(f"{kind} {share:.2%}" for kind, share in self.misdeeds.items()) or "none"
         knobs = ", ".join(f"{name} {value:g}" for name, value in self.knobs.items())
         settings = [f"settings: {knobs}"] if knobs else []
@@ -93,7 +93,8 @@ def draw(seed: int, *, minutes: int | None = None, robots: int | None = None) ->
     """What `seed` stands for; a stated number of minutes or robots replaces the drawn one.
 
     A large fleet has ten robots an account, the engine's own settings but a rare heartbeat, and trades as often as its
-    budget can follow. In a long run strikes are rarer.
+    budget can follow. A run that is stated to be long meets as many strikes as one of forty minutes would, spread over
+    its whole length: it is there for what comes with time, and how faults meet each other is what short runs show.
     """
     rng = Random(f"swarm {seed}")
     accounts = rng.choice((1, 1, 2, 3, 5, 8))
@@ -121,9 +122,10 @@ def draw(seed: int, *, minutes: int | None = None, robots: int | None = None) ->
         knobs=_knobs(rng),
     )
     if rng.random() < 0.02 and drawn.robots <= 8:
-        drawn = replace(drawn, minutes=_LONG_MINUTES, strikes={**_rarer(drawn.strikes), "maintenance": 0.1})
-    elif minutes is not None and minutes >= _LONG_MINUTES:
-        drawn = replace(drawn, strikes=_rarer(drawn.strikes))
+        drawn = replace(drawn, minutes=_LONG_MINUTES,
+                        strikes={**_rarer(drawn.strikes, _LONG_RARER), "maintenance": 0.1})
+    elif minutes is not None and minutes > _LONG_MINUTES:
+        drawn = replace(drawn, strikes=_rarer(drawn.strikes, minutes / _LONG_MINUTES))
     if robots is not None:
         drawn = replace(drawn, robots=robots, accounts=min(drawn.accounts, robots))
         if robots >= _LARGE:
@@ -131,8 +133,8 @@ def draw(seed: int, *, minutes: int | None = None, robots: int | None = None) ->
     return drawn if minutes is None else replace(drawn, minutes=minutes)
 
 
-def _rarer(strikes: Mapping[str, float]) -> dict[str, float]:
-    return {kind: rate / _LONG_RARER for kind, rate in strikes.items()}
+def _rarer(strikes: Mapping[str, float], times: float) -> dict[str, float]:
+    return {kind: rate / times for kind, rate in strikes.items()}
 
 
 def _large(drawn: Options) -> Options:
