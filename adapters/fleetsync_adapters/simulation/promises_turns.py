@@ -5,12 +5,13 @@ from typing import ClassVar
 from fleetsync.account import Route
 from fleetsync.ledger import Ledger
 from fleetsync.messages import Dispatch, OpenExchange, ToWorker
-from fleetsync.units import SECOND_MS
+from fleetsync.units import MINUTE_MS, SECOND_MS
 from fleetsync_adapters.simulation.life import Life
 from fleetsync_adapters.simulation.promises import Promise
 from fleetsync_adapters.simulation.world import World
 
 _TURNS_AN_ACCOUNT, _TURNS_MORE = 6, 20  # urgent accounts take four turns of five
+_MEASURED_MS = 30_000  # over so long it is measured how far a route is stretched: exchanges are evened out by that
 _SMALL_FLEET, _LOOK_EVERY_MS = 50, 10_000  # accounts; of larger fleets all are looked at now and then
 _IDLE_MAX_MS = 50  # the loop takes turns, and the exchange's own counter is asked for again now and then
 
@@ -20,7 +21,7 @@ class FairTurns(Promise):
 
     name: ClassVar[str] = "fair_turns"
     sentence: ClassVar[str] = ("Nobody starves: while an account waits, at most six grants an account, and twenty,"
-                               " go elsewhere.")
+                               " go elsewhere; to another exchange also what half a minute holds.")
 
     def __init__(self) -> None:
         """Nobody waits."""
@@ -69,7 +70,7 @@ class FairTurns(Promise):
                 self.broken(f"{state.account.id} waits, and {given - self._waits[state.account.id]} grants of its "
                             f"route went elsewhere")
         for name, passed in self._passed_over.items():
-            if passed > most:
+            if passed > most + world.settings.calls_per_minute * _MEASURED_MS // MINUTE_MS:
                 self.broken(f"{name} has robots due, and {passed} grants went to others")
 
 
@@ -153,9 +154,13 @@ class StretchIsUsed(Promise):
                 continue
             since_ms = self._waits_since_ms.setdefault(name, at_ms)
             idle_ms = at_ms - max(since_ms, self._full_again_at_ms(life, route))
-            if idle_ms > _IDLE_MAX_MS:
+            if idle_ms > _IDLE_MAX_MS + self._unit_ms(life, route):
                 self.broken(f"{name}: {route.ready.live} accounts wait, and for {idle_ms} ms every quota stood full")
                 self._waits_since_ms[name] = at_ms
+
+    def _unit_ms(self, life: Life, route: Route) -> int:
+        """How long the slowest of its buckets takes for a unit: so far apart two counts of the same grants may be."""
+        return -(-max(self._emission_us(ledger) for ledger in self._drawn(life, route)) // 1000)
 
     def _full_again_at_ms(self, life: Life, route: Route) -> int:
         drawn = self._drawn(life, route)
