@@ -3,10 +3,13 @@
 from collections.abc import Iterable, Mapping, Sequence
 from importlib import import_module
 
+from fleetsync.book import MEMORY_MS
 from fleetsync.config import Settings
-from fleetsync.model import Account
-from fleetsync.ports import ExchangeSpec, Store
+from fleetsync.model import Account, Change
+from fleetsync.ports import ExchangeSpec, Loaded, Store
 from fleetsync.tariff import Tariff
+
+_LOOKED_BACK_PAGE, _LOOKED_BACK_MOST = 2_000, 100_000  # changes; a page is looked at however old it is
 
 
 def exchange_specs(accounts: Iterable[Account], exchanges: Mapping[str, ExchangeSpec],
@@ -37,3 +40,20 @@ def open_store(store: Store | str | None) -> Store:
         kept: Store = import_module("fleetsync_adapters.memory_store").MemoryStore(durable=False)
         return kept
     return store
+
+
+def recent_changes(store: Store, loaded: Loaded, now_ms: int) -> list[Change]:
+    """What an earlier run told lately: as far back as what has ended is remembered, before the oldest waiting event.
+
+    An event names an order that may have ended, and been told, while the event still waited: its end is no news.
+    """
+    oldest_ms = min([now_ms, *(int(event["at_ms"]) for event in loaded.events.values())]) - MEMORY_MS
+    found: list[Change] = []
+    number = loaded.last_change
+    while number > 0 and len(found) < _LOOKED_BACK_MOST:
+        after = max(number - _LOOKED_BACK_PAGE, 0)
+        found = store.changes(after, number - after) + found
+        if not found or found[0].seen_at_ms < oldest_ms:
+            break
+        number = after
+    return found

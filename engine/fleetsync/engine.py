@@ -8,7 +8,7 @@ from itertools import count
 from types import TracebackType
 from typing import Any, Self
 
-from fleetsync.assembly import exchange_specs, open_store, tariffs_of
+from fleetsync.assembly import exchange_specs, open_store, recent_changes, tariffs_of
 from fleetsync.clock import SystemClock
 from fleetsync.collector import keep_large, release
 from fleetsync.config import Settings
@@ -29,7 +29,6 @@ _LOG = logging.getLogger("fleetsync")
 _DRAIN_MS = 2_000  # for calls in flight ...
 _CREW_STOP_MS = 600  # ... and for the workers to end, within 3 s in all
 _CHANGES_PAGE = 500
-_RECENT = 2_000  # changes of an earlier run that a new one looks back on, for what has ended lately
 _FIRST_RUN_MS = 100  # first runs of accounts are spread by what the budget serves, but by no less than this in all
 
 
@@ -94,7 +93,7 @@ class Engine:
         now_ms = self.clock.now_ms()
         loaded = await self._writer.in_thread(self.store.load)
         self._writer.last_committed = loaded.last_change
-        recent = await self._writer.in_thread(self.store.changes, max(loaded.last_change - _RECENT, 0), _RECENT)
+        recent = await self._writer.in_thread(recent_changes, self.store, loaded, now_ms)
         self.core.restore(loaded, now_ms, recent)
         for account in self._accounts:
             self.core.add_account(account, now_ms)

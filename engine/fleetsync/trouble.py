@@ -117,6 +117,7 @@ class Trouble:
             core.journal.robot_changed(slot)
             core.inbox.check(slot, state, core.fleet, core.journal, 0)
         core.journal.account_changed(state)
+        core.journal.over(f"account:{state.account.id}")  # of a passing fault, or of an earlier stop
         core.journal.notice("error", f"account:{state.account.id}",
                             f"account {state.account.id} stopped, {reason}; mend its keys and resume it")
 

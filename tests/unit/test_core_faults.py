@@ -69,6 +69,19 @@ def test_wrong_keys_stop_the_account_and_not_the_fleet_until_it_is_resumed() -> 
     assert len(world.syncs("main")) >= 3
 
 
+def test_every_stop_of_an_account_is_said_also_after_a_passing_fault_and_a_second_time() -> None:
+    world = World()
+    world.account()
+    world.robot("r")
+    for fault in (Fault.NETWORK, Fault.AUTH):
+        world.answer = failing(fault=fault)
+        world.run(40_000)
+    world.core.resume_account("main", None, world.now_ms)
+    world.run(40_000)
+    said = [notice.text for notice in world.core.journal.notices if notice.key == "account:main"]
+    assert sum("stopped, auth" in text for text in said) == 2
+
+
 def test_a_symbol_that_is_not_listed_stops_its_robots_and_is_not_asked_for_again() -> None:
     world = World()
     truth = world.account()

@@ -183,7 +183,7 @@ class Chaos:
         span_ms, life = rng.randint(100, 20_000), self._world.life
         if life is None:
             return None
-        life.paused_until_ms = self._world.now_ms + span_ms
+        life.paused_until_ms = max(life.paused_until_ms, self._world.now_ms + span_ms)
         life.wake_at_ms = max(life.wake_at_ms, life.paused_until_ms)
         return f"for {span_ms} ms"
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from random import Random
 from typing import TYPE_CHECKING
 
+from fleetsync.assembly import recent_changes
 from fleetsync.core import Core
 from fleetsync.errors import StoreFailed
 from fleetsync.events import Event, Waiter
@@ -25,7 +26,6 @@ _IDLE_MS = 1_000  # the engine's loop goes round at least this often
 _COMMIT_LAZY_MS = 500
 _COMMIT_RETRY_MS = 1_000
 _FIRST_RUN_MS = 100
-_RECENT = 2_000  # changes that a new engine looks back on
 _ENDED_MS = 50  # a worker notices within this that its engine is gone
 
 
@@ -62,7 +62,7 @@ class Life:
         """Load what an earlier life committed, and begin to sync."""
         world, core, now_ms = self._world, self.core, self._world.now_ms
         loaded = self.store.load()
-        core.restore(loaded, now_ms, self.store.changes(max(loaded.last_change - _RECENT, 0), _RECENT))
+        core.restore(loaded, now_ms, recent_changes(self.store, loaded, now_ms))
         for account in world.accounts.values():
             core.add_account(account, now_ms)
         self._schedule_first(list(world.robots.values()), now_ms)

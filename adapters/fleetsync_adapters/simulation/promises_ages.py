@@ -13,6 +13,7 @@ from fleetsync_adapters.simulation.promises import Promise
 if TYPE_CHECKING:
     from fleetsync_adapters.simulation.world import World
 
+_LISTS = (Surface.POSITIONS, Surface.ORDERS)
 _SMALL_FLEET, _ROBOTS_A_SECOND = 200, 8  # looked at each second, in turn; of a larger fleet, one
 
 
@@ -69,17 +70,23 @@ class Ages(Promise):
         if not readings.knows(robot, joined_ms):
             self.broken(f"{robot.id} is agreed, and was not read since it joined {account}")
         chaos = self.world.chaos
-        if chaos is None or self.world.now_ms > chaos.lied_at_ms.get(account, -LIE_REST_MS) + LIE_REST_MS:
-            self._compare(robot, state)
+        lied_at_ms = chaos.lied_at_ms.get(account, -LIE_REST_MS) if chaos is not None else -LIE_REST_MS
+        if self.world.now_ms > lied_at_ms + LIE_REST_MS:
+            self._compare(robot, state, lied_at_ms)
 
-    def _compare(self, robot: Robot, state: AccountState) -> None:
-        """Where nothing has happened since the newest reading, what is known is what is there."""
+    def _compare(self, robot: Robot, state: AccountState, lied_at_ms: int) -> None:
+        """Where nothing has happened since the newest reading, what is known is what is there.
+
+        A reading from before the last lie may be the lie: with a small budget it is the newest for long.
+        """
         world, readings = self.world, self.readings
         account, symbol = robot.account, robot.symbol
         held, _ = true_rows(world, account, symbol, world.exchange_ms())
         true_book, market = world.book_of(account), world.venue.markets.by_symbol[symbol]
         book, fills = state.books.get(symbol), true_book.fills.get(market.id, [])
         known = {row.side: row for row in book.positions} if book is not None else {}
+        if min(readings.latest(account, surface, symbol) for surface in _LISTS) <= lied_at_ms:
+            return
         if (not fills or fills[-1].at_ms < readings.executed(account, Surface.POSITIONS, symbol)) and known != held:
             self.broken(f"{robot.id} is agreed to hold {sorted(known)}, in truth {sorted(held)}, "
                         f"and was read after that")
