@@ -1,6 +1,6 @@
 """The core: sole owner of the state. `receive` takes a message, `tick` lets time pass, `take_commands` says what to do.
 
-No await, no clock, no file: the same core runs under the real shell and under the simulation. A robot goes this way:
+No await, no clock, no file: the same core runs under the real shell and the simulation. A robot goes this way:
 
     heap (due) -> its account's `waiting` -> ready heap -> plan -> grant -> Dispatch ... SyncDone -> settle -> heap
 
@@ -25,7 +25,7 @@ from fleetsync.fleet import Fleet
 from fleetsync.grants import Granter
 from fleetsync.journal import Journal
 from fleetsync.messages import Call, FromWorker, SymbolsUnknown, SyncDone, ToWorker, WorkerLost, WorkerUp
-from fleetsync.model import Account, Change, Robot, Surface
+from fleetsync.model import Account, Change, Phase, Robot, Surface
 from fleetsync.planner import Prices
 from fleetsync.ports import Batch, Loaded
 from fleetsync.settle import Settlement
@@ -252,10 +252,7 @@ class Core:
 
     def tick(self, now_ms: int) -> None:
         """Let time pass up to `now_ms`: give up what is overdue, wake what is due, grant what can be granted."""
-        while self.in_flight:
-            oldest = next(iter(self.in_flight.values()))
-            if oldest.give_up_at_ms > now_ms:
-                break
+        while self.in_flight and (oldest := next(iter(self.in_flight.values()))).give_up_at_ms <= now_ms:
             self._give_up(oldest, now_ms)
         self.commands += self.roster.introductions(self.fleet)
         self.granter.open_exchanges(now_ms)
@@ -311,14 +308,16 @@ class Core:
     def drain_due(self, route: Route, now_ms: int) -> None:
         """Move every due robot to its account; one that an answer has covered meanwhile is only re-armed."""
         fleet, stopped, stretched_ms = self.fleet, self.fleet.stopped, route.stretch.now_ms(now_ms)
-        # Some wishes lie far back (a list that was never read, an order that must rest): they are due since now, not
-        # since then. Only what waits *here* has waited for the budget, and may make time stretch.
+        # Some wishes lie far back (a list never read): they are due since now. Only what waits *here* stretches time.
         oldest_ms = stretched_ms - SLIP_TOLERANCE_MS
+        last, flat_ms = None, 0  # robots of one account often come due together, and want the same
         for slot in route.robots.take_due(stretched_ms):
             state = fleet.account_of[slot]
             if state is None or state.agenda.stopped or slot in stopped:
                 continue
-            wish_ms = self.timing.wish_ms(slot, state)
+            if state is not last:
+                last, flat_ms = state, self.timing.flat_wish_ms(state)
+            wish_ms = flat_ms if flat_ms and fleet.phase[slot] == Phase.FLAT else self.timing.wish_ms(slot, state)
             if wish_ms > stretched_ms:
                 if not fleet.phase[slot]:  # it joined an account that is read more often than it would be itself
                     self.settlement.refresh_phase(slot, state)

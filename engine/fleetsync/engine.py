@@ -190,7 +190,7 @@ class Engine:
             raise ConfigError(f"unknown side {side!r}", hint="long or short")
         slot = self.core.fleet.slot(robot)
         self._refuse_stopped(slot, robot)
-        now_ms = self.core.timing.after_readings(slot, self.clock.now_ms())
+        now_ms = self.core.fleet.after_readings(slot, self.clock.now_ms())
         event = Event(self.core.inbox.next_id(), slot, robot, kind, now_ms, order_id, client_id, side, text)
         future = self._writer.durable(event.id)
         self.core.notify(event, now_ms)
@@ -206,7 +206,7 @@ class Engine:
         """
         slot = self.core.fleet.slot(robot)
         self._refuse_stopped(slot, robot)
-        now_ms = self.core.timing.after_readings(slot, self.clock.now_ms())
+        now_ms = self.core.fleet.after_readings(slot, self.clock.now_ms())
         self._token += 1
         future = self._writer.answer_to(self._token)
         self.core.await_sync(Waiter(self._token, slot, now_ms - max_age_ms, now_ms + timeout_ms), now_ms)

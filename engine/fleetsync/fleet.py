@@ -226,6 +226,12 @@ class Fleet:
         """When the robot's conditional orders were last read; 0: never."""
         return max(state.conditional_as_of_ms, self.conditional_read.get(slot, (0, 0))[1])
 
+    def after_readings(self, slot: int, now_ms: int) -> int:
+        """Now, or a millisecond later where a reading that left before now may carry this very instant."""
+        state = self.state_of(slot)
+        latest_ms = max(state.positions_as_of_ms, self.orders_as_of(state, slot), self.conditional_as_of(state, slot))
+        return now_ms + 1 if state.busy or latest_ms >= now_ms else now_ms
+
     def read_since(self, slot: int, since_ms: int) -> bool:
         """Whether every surface of a robot was read at or after an instant, by questions of its own."""
         state = self.state_of(slot)

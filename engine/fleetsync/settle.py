@@ -107,6 +107,11 @@ class Settlement:
             if fleet.phase[slot] != Phase.FLAT:
                 self.refresh_phase(slot, state)
         stretched_ms = route.stretch.now_ms(now_ms)
+        flat_ms = timing.flat_wish_ms(state)
+        if flat_ms > stretched_ms and not fleet.stopped:  # nearly always: nobody is due again yet
+            for slot in sync.slots:
+                route.robots.put(slot, flat_ms if fleet.phase[slot] == Phase.FLAT else timing.wish_ms(slot, state))
+            return
         state.waiting = sync.slots
         route.due += len(sync.slots)
         oldest_ms = self.rearm(state, stretched_ms)

@@ -117,6 +117,14 @@ class Timing:
         wish_ms = positions_ms if orders_ms < 0 else min(positions_ms, orders_ms)
         return wish_ms if conditional_ms < 0 else min(wish_ms, conditional_ms)
 
+    def flat_wish_ms(self, state: AccountState) -> int:
+        """When the flat robots of an account want their next run, where all want the same; 0 where they may not."""
+        fleet = self._fleet
+        if self.adaptive or state.books or fleet.priority_of or fleet.intervals_of or not state.route.one_list:
+            return 0
+        stamps, flat_ms = fleet.stamps, self._planned_ms[_FLAT]
+        return stamps.positions_key_ms[state.index] + flat_ms - int(flat_ms * stamps.shortening[state.index])
+
     def interval_ms(self, slot: int, phase: int, state: AccountState) -> int:
         """A robot's interval in a phase, in stretched time."""
         fleet = self._fleet
@@ -143,13 +151,6 @@ class Timing:
         if late_ms <= _LATE_MS or not self.adaptive:
             return late_ms > _LATE_MS
         return late_ms > self.interval_ms(slot, self._fleet.phase[slot], state) // 4  # the law moves its wishes, too
-
-    def after_readings(self, slot: int, now_ms: int) -> int:
-        """Now, or a millisecond later where a reading that left before now may carry this very instant."""
-        fleet = self._fleet
-        state = fleet.state_of(slot)
-        latest_ms = max(state.positions_as_of_ms, fleet.orders_as_of(state, slot), fleet.conditional_as_of(state, slot))
-        return now_ms + 1 if state.busy or latest_ms >= now_ms else now_ms
 
     # -- the adaptive law
 

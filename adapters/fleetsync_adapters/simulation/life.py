@@ -144,7 +144,7 @@ class Life:
         slot = core.fleet.slot(robot)
         if core.fleet.stopped.get(slot) or core.fleet.state_of(slot).stopped:
             return 0
-        at_ms = core.timing.after_readings(slot, now_ms)
+        at_ms = core.fleet.after_readings(slot, now_ms)
         event = Event(core.inbox.next_id(), slot, robot, kind, at_ms, order_id, "", side)
         for hook in self._world.hooks.notified:
             hook(now_ms, event.id, robot)
@@ -160,7 +160,7 @@ class Life:
             return False
         for hook in self._world.hooks.asked:
             hook(now_ms, token, robot, now_ms + span_ms)
-        at_ms = core.timing.after_readings(slot, now_ms)
+        at_ms = core.fleet.after_readings(slot, now_ms)
         core.await_sync(Waiter(token, slot, at_ms, at_ms + span_ms), at_ms)
         self.wake()
         return True

@@ -118,6 +118,7 @@ class BoundedMemory(Promise):
         """Nothing waits."""
         super().__init__()
         self._waited: dict[str, float] = {}  # by account: events that waited, fading
+        self._live: dict[str, int] = {}  # by heap: entries at the look before
 
     def second(self, at_ms: int, world: World) -> None:
         """Hold sizes against what they may depend on."""
@@ -133,7 +134,9 @@ class BoundedMemory(Promise):
             for name, heap, live_max in (("robots", route.robots, len(fleet)), ("ready", route.ready, accounts),
                                          ("urgent", route.urgent, accounts)):
                 sizes[f"{route.name} {name}"] = heap.live, live_max
-                sizes[f"{route.name} {name} with stale ones"] = heap.size, 2 * heap.live + _STALE_MAX
+                key = f"{route.name} {name}"  # pruned when something is put in: what was taken out counts
+                live, self._live[key] = max(heap.live, self._live.get(key, 0)), heap.live
+                sizes[f"{key} with stale ones"] = heap.size, 2 * live + _STALE_MAX
         for state in fleet.account_by_id.values():
             rows = sum(len(book.orders) + len(book.positions) for book in state.books.values())
             waiting = sum(len(core.inbox.pending.get(slot, ())) for slot in state.slots)
