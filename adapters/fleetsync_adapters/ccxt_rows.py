@@ -168,7 +168,7 @@ def _joined(parts: list[Position]) -> Position:
         filled[0],
         size=canonical(str(sum(sizes))),
         entry_price=canonical(str(_MEAN.divide(paid, sum(sizes)))),
-        updated_at_ms=max(part.updated_at_ms for part in filled),
+        updated_at_ms=max(part.updated_at_ms for part in filled) if all(part.updated_at_ms for part in filled) else 0,
         hedged=any(part.hedged for part in filled),
     )
 

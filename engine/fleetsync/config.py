@@ -44,7 +44,8 @@ class Settings:
     floor_ms: int = 1 * SECOND_MS
     """No robot is looked at more often than this by schedule, whatever the budget."""
     holding_ceiling_ms: int = 10 * SECOND_MS
-    """Adaptive mode lets no holding or working robot grow older than this while the budget can hold all ceilings."""
+    """Adaptive mode lets no holding or working robot grow older than this while the budget can hold all ceilings; where
+    every call is spent, a wait in line may come on top now and then."""
     flat_ceiling_ms: int = 2 * MINUTE_MS
     """The same for a flat robot."""
 

@@ -17,7 +17,8 @@ _PRUNE_SLACK = 1_000  # stale entries that are always tolerated, so that small h
 class DueHeap:
     """A heap of slots (small integers that the caller hands out), each due at most once.
 
-    `base_at_ms` is the instant that packs to zero; an earlier one is kept as that instant.
+    `base_at_ms` is the instant that packs to zero; an earlier one is kept as that instant, one beyond seventeen years
+    as the last of these.
     """
 
     __slots__ = ("_base_at_ms", "_heap", "_registered", "live")
@@ -50,8 +51,7 @@ class DueHeap:
         registered = self._registered
         if slot >= len(registered):
             registered.extend([-1] * (slot + 1 - len(registered)))
-        since_ms = at_ms - self._base_at_ms
-        since_ms = min(since_ms, _FURTHEST_MS)
+        since_ms = min(at_ms - self._base_at_ms, _FURTHEST_MS)
         entry = (since_ms << _SLOT_BITS) | slot if since_ms > 0 else slot
         before = registered[slot]
         if before == entry:

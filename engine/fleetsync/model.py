@@ -13,6 +13,7 @@ from fleetsync.units import LONGEST_SPAN_MS
 PRIORITY_LEAST, PRIORITY_MOST = 0.001, 1_000_000
 _CHANGES_PER_HOUR_MOST = 1_000_000
 
+
 class Phase(IntEnum):
     """What a robot's last proven book says about it; decides its cadence."""
 

@@ -108,7 +108,7 @@ class Status:
 
     def __str__(self) -> str:
         worst = " ".join(f"{phase} {age_ms / 1000:.1f} s" for phase, age_ms in self.worst_age_ms.items())
-        routes = " | ".join(f"{route['name']} {route['circuit']}" for route in self.routes)
+        routes = " | ".join(f"{route['name']} circuit {route['circuit']}" for route in self.routes)
         return (f"<Engine robots={self.robots} due={self.due} in_flight={self.in_flight} urgent={self.urgent} | "
                 f"crew {self.workers_up}/{self.workers} | calls {self.calls_last_minute}/{self.calls_per_minute} | "
                 f"{routes} | worst age {worst or '-'}>")

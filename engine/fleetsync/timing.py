@@ -45,9 +45,8 @@ class Timing:
         self._fleet = fleet
         self.adaptive = settings.mode == "adaptive"
         self._planned_ms = [fleet.intervals.of_phase(phase) for phase in Phase]
-        ceilings_ms = [settings.flat_ceiling_ms if phase == Phase.FLAT else settings.holding_ceiling_ms
-                       for phase in Phase]
-        self._ceilings_ms = ceilings_ms
+        self._ceilings_ms = [settings.flat_ceiling_ms if phase == Phase.FLAT else settings.holding_ceiling_ms
+                             for phase in Phase]
         self._lead_ms: dict[str, int] = {}  # by route: how much longer than they wished accounts have lately waited
         # Of an interval, so that the floor holds; the jitter is the operator's own.
         self._spread_most = max(1 - settings.floor_ms / min(self._planned_ms), settings.jitter)

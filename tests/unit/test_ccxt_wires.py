@@ -122,6 +122,11 @@ def test_cross_and_isolated_positions_of_one_side_are_one_exposure(exchange_id: 
         (row,) = answer.rows or ()
         assert isinstance(row, Position)
         assert (row.size, row.updated_at_ms) == ("3.5", 1_700_000_000_010)  # told twice, counted once
+        stage.venue.answers[path] = {**body, "data": [cross | {"uTime": ""}, both[1]]}
+        answer, _ = await stage.ask(Call(Surface.POSITIONS), full=True)
+        (row,) = answer.rows or ()
+        assert isinstance(row, Position)
+        assert (row.size, row.updated_at_ms) == ("3.5", 0)  # when the whole moved last is not known
 
     run(exchange_id, {}, play)
 

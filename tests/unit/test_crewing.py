@@ -28,6 +28,14 @@ def crewed(in_flight_max: int, urgent_share: float = 0.0) -> Roster:
     return roster
 
 
+def full(places: int) -> Roster:
+    """A crew of one worker with no place left."""
+    roster = crewed(places)
+    for _ in range(places):
+        roster.started(0)
+    return roster
+
+
 def test_scheduled_work_leaves_a_share_of_a_worker_to_urgent_work() -> None:
     roster = crewed(10, 0.2)
     for _ in range(8):
@@ -41,9 +49,7 @@ def test_scheduled_work_leaves_a_share_of_a_worker_to_urgent_work() -> None:
 
 
 def test_many_reports_of_a_turn_take_out_as_many_accounts_as_there_is_room_for() -> None:
-    roster = crewed(50)
-    for _ in range(50):
-        roster.started(0)
+    roster = full(50)
     for index in range(1_000):
         roster.stall(account(index), index)
     for _ in range(40):
@@ -55,9 +61,7 @@ def test_many_reports_of_a_turn_take_out_as_many_accounts_as_there_is_room_for()
 
 
 def test_a_place_that_whoever_was_taken_out_for_it_leaves_unused_is_the_next_ones() -> None:
-    roster = crewed(2)
-    for _ in range(2):
-        roster.started(0)
+    roster = full(2)
     for index in range(5):
         roster.stall(account(index), index)
     assert not roster.leaves_places()
@@ -71,9 +75,7 @@ def test_a_place_that_whoever_was_taken_out_for_it_leaves_unused_is_the_next_one
 
 
 def test_urgent_accounts_come_first_and_scheduled_ones_are_not_shut_out() -> None:
-    roster = crewed(10)
-    for _ in range(10):
-        roster.started(0)
+    roster = full(10)
     for index in range(100):
         roster.stall(account(index), index)
         roster.stall(account(1_000 + index), index, urgent=True)
@@ -84,8 +86,7 @@ def test_urgent_accounts_come_first_and_scheduled_ones_are_not_shut_out() -> Non
 
 
 def test_an_account_that_waits_twice_keeps_its_older_key() -> None:
-    roster, state = crewed(1), account(3)
-    roster.started(0)
+    roster, state = full(1), account(3)
     roster.stall(state, 500)
     roster.stall(state, 900)
     assert roster.waits(state)
@@ -94,9 +95,8 @@ def test_an_account_that_waits_twice_keeps_its_older_key() -> None:
 
 
 def test_accounts_that_cannot_be_served_take_no_room() -> None:
-    roster, stopped, busy, idle = crewed(1), account(0), account(1), account(2)
+    roster, stopped, busy, idle = full(1), account(0), account(1), account(2)
     stopped.stopped, busy.busy = "auth", 7
-    roster.started(0)
     for state in (stopped, busy, idle):
         roster.stall(state, 0)
     roster.finished(0)
