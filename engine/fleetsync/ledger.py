@@ -44,10 +44,11 @@ _LEAST_SHARE = 20  # a twentieth of the quota stays our rate: what we still may 
 class Ledger:
     """One quota within one scope: how much of it is spent, exactly, in microseconds of theoretical arrival time."""
 
-    __slots__ = ("aligned", "burst", "emission_us", "foreign", "foreign_before", "foreign_pace", "frozen_until_ms",
-                 "granted", "held", "in_log", "key", "known_from_ms", "limit", "log", "marked_at_ms", "marked_foreign",
-                 "overdraft", "overdraws", "recent", "reserve", "room", "seen_sent_at_ms", "seen_used", "slack_ms",
-                 "slice_index", "slice_ms", "tat_us", "unseen", "window_index", "window_ms", "window_own")
+    __slots__ = ("aligned", "burst", "emission_us", "followed_ms", "foreign", "foreign_before", "foreign_pace",
+                 "frozen_until_ms", "granted", "held", "in_log", "key", "known_from_ms", "limit", "log", "marked_at_ms",
+                 "marked_foreign", "overdraft", "overdraws", "recent", "reserve", "room", "seen_sent_at_ms",
+                 "seen_used", "slack_ms", "slice_index", "slice_ms", "tat_us", "unseen", "window_index", "window_ms",
+                 "window_own")
 
     def __init__(self, key: str, quota: Quota, *, biggest: int, settings: Settings, now_ms: int) -> None:
         self.key = key
@@ -71,6 +72,7 @@ class Ledger:
         self.slice_ms, self.slice_index = quota.window_ms // _SLICES or 1, -1
         self.known_from_ms = 0  # the log is blank, or proven wrong, for windows that end before this
         self.overdraws = True
+        self.followed_ms = 0  # until when another run may have spent of this quota
         self.tat_us = now_ms * 1000
         self.emission_us = 0
         self.set_limit(quota.limit, biggest, settings.urgent_share, now_ms)
@@ -87,6 +89,7 @@ class Ledger:
         self.burst = scheduled + self.reserve
         self.overdraft = limit // _OVERDRAFT_SHARE if self.overdraws else 0
         self._set_rate(now_ms)
+        self._expect_debt()  # the run before may have gone by as high a limit
 
     def _set_rate(self, now_ms: int) -> None:
         """Take on the rate that the limit leaves us; the bucket keeps its level in units, not in time."""
@@ -178,8 +181,13 @@ class Ledger:
         if ended_ms is None:
             self.overdraws, self.overdraft = False, 0
             return
-        self.tat_us = max(self.tat_us, ended_ms * 1000 + (self.burst + self.overdraft) * self.emission_us)
+        self.followed_ms = max(self.followed_ms, ended_ms)
+        self._expect_debt()
         self.known_from_ms = max(self.known_from_ms, ended_ms + self.window_ms + self.slack_ms)
+
+    def _expect_debt(self) -> None:
+        if self.followed_ms:
+            self.tat_us = max(self.tat_us, self.followed_ms * 1000 + (self.burst + self.overdraft) * self.emission_us)
 
     def observe(self, used: int, sent_at_ms: int, now_ms: int) -> None:
         """The exchange's own counter of this window, read from the answer to a request of ours sent at `sent_at_ms`.

@@ -58,6 +58,25 @@ def test_no_window_holds_more_than_the_quota_whatever_comes_when_and_however_lat
     assert max(exchange.aligned(window_ms).values(), default=0) <= limit
 
 
+@pytest.mark.parametrize(("limit", "window_ms"), [(10, 1_000), (600, MINUTE_MS)])
+def test_a_run_that_starts_under_a_low_limit_does_not_forget_the_run_before_when_the_limit_is_raised(
+        limit: int, window_ms: int) -> None:
+    exchange, before = CountingExchange(), ledger_of(limit, window_ms)
+    now_ms = begun_ms = START_MS + 2 * window_ms  # its bucket is full
+    while now_ms < begun_ms + window_ms:
+        wait_until_ms = ask(before, 1, now_ms, urgent=True)
+        if not wait_until_ms:
+            exchange.take(now_ms, 1)
+        now_ms = max(now_ms, wait_until_ms)
+    now_ms = begun_ms + window_ms - 1
+    after = Ledger("weight", quota_of(1, window_ms), biggest=5, settings=SETTINGS, now_ms=now_ms)
+    after.follow(now_ms)
+    after.set_limit(limit, 5, SETTINGS.urgent_share, now_ms)
+    while not ask(after, 1, now_ms, urgent=True):
+        exchange.take(now_ms, 1)
+    assert exchange.worst(window_ms) <= limit
+
+
 @pytest.mark.parametrize("seed", range(30))
 def test_charges_larger_than_the_burst_keep_every_window_too(seed: int) -> None:
     """A list of many pages is one charge."""
