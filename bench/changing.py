@@ -3,7 +3,6 @@
 import random
 from array import array
 from collections.abc import Sequence
-from dataclasses import replace
 from math import exp, log, sqrt
 
 from bench.lab import START_MS
@@ -70,7 +69,7 @@ class ChangingExchange:
             row = self._rows[number]
             changed_ms = int(self._next_ms[number])
             # Never back to a size it had: what came and went between two readings could be found by nobody.
-            self._rows[number] = replace(row, size=str(int(row.size) + 1), updated_at_ms=changed_ms)
+            self._rows[number] = row._replace(size=str(int(row.size) + 1), updated_at_ms=changed_ms)
             self._next_ms[number] += self._chance.expovariate(self._rates[number])
         answers = []
         for call in job.calls:

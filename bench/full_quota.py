@@ -8,7 +8,6 @@ import asyncio
 import time
 from bisect import bisect_left
 from contextlib import AsyncExitStack, suppress
-from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -146,8 +145,8 @@ class SharedExchange(QuietExchange):
     def __call__(self, job: Dispatch, now_ms: int) -> SyncDone:
         """The report of a dispatch that is sent now."""
         done, theirs = super().__call__(job, now_ms), now_ms % MINUTE_MS * self._pace // MINUTE_MS
-        requests = tuple([replace(one, used_weight=one.used_weight + theirs) for one in done.requests])
-        return replace(done, requests=requests)
+        requests = tuple([one._replace(used_weight=one.used_weight + theirs) for one in done.requests])
+        return done._replace(requests=requests)
 
 
 def settling(figures: Figures, *, neighbour: bool) -> None:

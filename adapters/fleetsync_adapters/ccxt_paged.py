@@ -1,7 +1,6 @@
 """How an exchange with a wire is asked: its lists page by page, each page one request that was granted."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -40,7 +39,7 @@ class PagedReader:
         found = self._parsed(client, listing, call, raw, markets)
         if call.surface is Surface.FILLS:
             return Reading(None, lambda: found, complete)
-        return Reading(sorted(orjson.dumps(row).decode() for row in found), lambda: found, complete)
+        return Reading(sorted(orjson.dumps([*row]).decode() for row in found), lambda: found, complete)
 
     async def _look_up(self, client: Any, call: Call, market_id: str, markets: Markets) -> Reading:
         lookup = self._wire.conditional_order if call.conditional else self._wire.order
@@ -64,7 +63,7 @@ class PagedReader:
             wanted, values = listing.only
             raw = [row for row in raw if row[wanted] in values]
         pairs = [(row, _market(client, row, listing.names, markets)) for row in raw]
-        conditional = replace(call, conditional=call.surface is Surface.CONDITIONAL)
+        conditional = call._replace(conditional=call.surface is Surface.CONDITIONAL)
         if call.surface is Surface.FILLS:
             fills: dict[tuple[str, str], Fill] = {}  # where two orders of ours met, both executions bear one id
             for row, market in pairs:
@@ -84,7 +83,7 @@ class PagedReader:
         position = rows.unified_position(told)
         name, begins = self._wire.hedge_field
         hedged = position.hedged or bool(name and str(row.get(name, "")).startswith(begins))
-        return told, replace(position, hedged=hedged)
+        return told, position._replace(hedged=hedged)
 
 
 async def _read_list(
@@ -177,7 +176,7 @@ def _market(client: Any, row: Row, names: Names, markets: Markets) -> Any:
 
 def _order(client: Any, row: Row, names: Names, market: Any, call: Call) -> Order:
     order = rows.unified_order(client.parse_order(row, market), conditional=call.conditional)
-    return replace(order, id=str(_field(row, names.id)), client_id=str(_field(row, names.client) or ""))
+    return order._replace(id=str(_field(row, names.id)), client_id=str(_field(row, names.client) or ""))
 
 
 def _field(row: Row, name: str) -> Any:

@@ -5,7 +5,6 @@ here asks for. A row without its key fields raises (KeyError, TypeError, ValueEr
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
 from decimal import Context, Decimal
 from operator import itemgetter
 from typing import Any
@@ -164,8 +163,7 @@ def _joined(parts: list[Position]) -> Position:
         return filled[0] if filled else parts[-1]
     sizes = [Decimal(part.size) for part in filled]
     paid = sum((size * Decimal(part.entry_price) for size, part in zip(sizes, filled, strict=True)), Decimal())
-    return replace(
-        filled[0],
+    return filled[0]._replace(
         size=canonical(str(sum(sizes))),
         entry_price=canonical(str(_MEAN.divide(paid, sum(sizes)))),
         updated_at_ms=max(part.updated_at_ms for part in filled) if all(part.updated_at_ms for part in filled) else 0,

@@ -42,7 +42,7 @@ async def read_unified(client: Any, call: Call, markets: Markets, _now_ms: Calla
             return Reading(None, lambda: fills, complete=len(raw) not in USUAL_PAGES)
         case _:
             return await _order(client, call)
-    key = sorted(orjson.dumps(row).decode() for row in found)
+    key = sorted(orjson.dumps([*row]).decode() for row in found)
     return Reading(key, lambda: found, complete=len(raw) not in USUAL_PAGES)
 
 

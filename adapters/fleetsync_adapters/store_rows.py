@@ -67,8 +67,8 @@ SYNC: Final[Columns] = {
 }
 
 AGES: Final = ("positions_as_of_ms", "orders_as_of_ms", "conditional_as_of_ms", "last_sync_at_ms", "last_event_at_ms")
-POSITION: Final = ("account", *(field.name for field in fields(Position)))
-ORDER: Final = ("account", *(field.name for field in fields(Order)))
+POSITION: Final = ("account", *Position._fields)
+ORDER: Final = ("account", *Order._fields)
 _TEXTS_OF: Final[dict[tuple[int, tuple[type, ...]], tuple[int, ...]]] = {}  # by table and types: where texts stand
 _position_values = attrgetter(*POSITION[1:])
 _order_values = attrgetter(*ORDER[1:])

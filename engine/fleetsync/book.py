@@ -5,8 +5,8 @@ not yet gone, with a `Question` to the exchange whose answer is evidence.
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 from fleetsync.messages import Call, Rows
 from fleetsync.model import Certainty, Order, Position, Surface
@@ -16,8 +16,7 @@ MEMORY_MS = 10 * MINUTE_MS
 """What has ended is remembered this long at least: an answer from before its end must not be taken for news."""
 
 
-@dataclass(frozen=True, slots=True)
-class Doubt:
+class Doubt(NamedTuple):
     """Something known that a complete reading did not show."""
 
     key: str  # "position:long" or "order:8389765"
@@ -31,8 +30,7 @@ class Doubt:
     fills_read: bool = False  # its fills were read to the end since, and did not end it
 
 
-@dataclass(frozen=True, slots=True)
-class Book:
+class Book(NamedTuple):
     """What is known of one account on one symbol. An empty one says: proven, and nothing there."""
 
     account: str
@@ -73,8 +71,7 @@ class Book:
         return Certainty.DISPUTED if disputed else Certainty.AGREED
 
 
-@dataclass(frozen=True, slots=True)
-class Sight:
+class Sight(NamedTuple):
     """What one answer showed of one book. A failed answer is a sight without rows that is not complete."""
 
     surface: Surface
@@ -87,8 +84,7 @@ class Sight:
     not_found: bool = False  # for Surface.ORDER: the exchange does not know it now
 
 
-@dataclass(frozen=True, slots=True)
-class Announcement:
+class Announcement(NamedTuple):
     """An accepted event, as far as it can explain a change: it names the cause, never the fact."""
 
     kind: str
@@ -98,8 +94,7 @@ class Announcement:
     side: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
+class Question(NamedTuple):
     """Evidence that is wanted: a call, not to be made before an instant."""
 
     call: Call
@@ -119,8 +114,7 @@ class Rules:
     looks_up: bool = True  # the exchange can be asked for one order; False: a list without it is all it ever says
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(NamedTuple):
     """A change before it has its number; see `model.Change`."""
 
     kind: str
@@ -133,8 +127,7 @@ class Finding:
     seen_at_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class Reconciled:
+class Reconciled(NamedTuple):
     """What reconcile returns: new knowledge, what changed, and what to ask."""
 
     book: Book
@@ -144,7 +137,7 @@ class Reconciled:
 
 def plain(value: Position | Order | None) -> dict[str, Any] | None:
     """A position or order as a plain dict, as changes carry it."""
-    return None if value is None else asdict(value)
+    return None if value is None else value._asdict()
 
 
 def merged(questions: Sequence[Question]) -> tuple[Question, ...]:
@@ -155,6 +148,6 @@ def merged(questions: Sequence[Question]) -> tuple[Question, ...]:
         key = (call.surface.value, call.symbol, call.order_id, call.client_id)
         old = by_call.setdefault(key, question)
         if old is not question:
-            call = replace(call, since_ms=min(call.since_ms, old.call.since_ms))
+            call = call._replace(since_ms=min(call.since_ms, old.call.since_ms))
             by_call[key] = Question(call, min(question.not_before_ms, old.not_before_ms))
     return tuple(by_call.values())

@@ -1,7 +1,7 @@
 """The budget: every ledger in one place. A request is granted whole, or deferred with the instant to ask again."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from fleetsync.config import Settings
 from fleetsync.ledger import Ledger
@@ -13,8 +13,7 @@ OPERATOR = "operator"  # the ledger of the operator's own cap, over all exchange
 Charges = Sequence[tuple[Ledger, int]]
 
 
-@dataclass(frozen=True, slots=True)
-class Deferral:
+class Deferral(NamedTuple):
     """Not now: which ledger is in the way, and when to ask again."""
 
     ledger: Ledger | None  # None: it is not a quota but the route's circuit

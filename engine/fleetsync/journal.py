@@ -6,7 +6,7 @@ Changes are numbered here, in the order in which they were found, and go out in 
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from fleetsync.account import AccountState
@@ -134,7 +134,7 @@ class Journal:
             elif change.kind == "position_closed" and change.before is not None:
                 over = Position(**change.before)
                 at_ms = max(over.updated_at_ms, change.exchange_at_ms)
-                self.closed.setdefault(change.account, []).append(replace(over, updated_at_ms=at_ms))
+                self.closed.setdefault(change.account, []).append(over._replace(updated_at_ms=at_ms))
         self.last_change = loaded.last_change
 
     # -- rows

@@ -6,15 +6,14 @@ Across a process they travel as compact orjson frames (`wire`). An `Answer` is w
 HTTP request as it really left, for the ledger: the two differ when a call needs several pages.
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from fleetsync.model import Account, Fault, Fill, Order, Position, Surface
 
 Rows = tuple[Position, ...] | tuple[Order, ...] | tuple[Fill, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(NamedTuple):
     """One question to an exchange. What it costs is the quota table's to say, not the call's."""
 
     surface: Surface
@@ -26,8 +25,7 @@ class Call:
     conditional: bool = False  # for Surface.ORDER: ask the endpoint of conditional orders
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """One HTTP request that left this machine, as the exchange's own ledger would show it."""
 
     endpoint: str  # "GET /fapi/v3/positionRisk"
@@ -38,8 +36,7 @@ class Request:
     retry_after_ms: int = 0  # from Retry-After on 429 / 418
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """What one call brought.
 
     `as_of_ms` is when the request was *sent*: what the answer says was true no earlier, so an age counted from it is
@@ -61,8 +58,7 @@ class Answer:
         return self.rows is None and self.fault is None
 
 
-@dataclass(frozen=True, slots=True)
-class OpenExchange:
+class OpenExchange(NamedTuple):
     """Load an exchange's markets in a worker; answered by a `SyncDone` with one MARKETS answer."""
 
     sync_id: int
@@ -71,8 +67,7 @@ class OpenExchange:
     send_by_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class Dispatch:
+class Dispatch(NamedTuple):
     """Make these calls for one account. The grant has been given; it runs out at `send_by_ms`."""
 
     sync_id: int
@@ -83,8 +78,7 @@ class Dispatch:
     urgent: bool = False  # somebody waits for it: neither it nor its report waits for others on its way
 
 
-@dataclass(frozen=True, slots=True)
-class SyncDone:
+class SyncDone(NamedTuple):
     """A worker's result for one dispatch: an answer for each call, and every request that was really made."""
 
     sync_id: int
@@ -94,40 +88,35 @@ class SyncDone:
     taken_at_ms: int = 0  # when the worker came to it; 0: not said
 
 
-@dataclass(frozen=True, slots=True)
-class SymbolsUnknown:
+class SymbolsUnknown(NamedTuple):
     """The markets of an exchange are loaded and do not list these symbols of an account."""
 
     account: str
     symbols: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerUp:
+class WorkerUp(NamedTuple):
     """A worker process is ready for dispatches; it knows no exchange and no account yet."""
 
     worker: int
     pid: int
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerLost:
+class WorkerLost(NamedTuple):
     """A worker died or hung; whatever it had in flight may or may not have been sent."""
 
     worker: int
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class AddAccount:
+class AddAccount(NamedTuple):
     """To a worker: serve this account (again); `symbols` are checked once the markets are loaded."""
 
     account: Account
     symbols: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class RemoveAccount:
+class RemoveAccount(NamedTuple):
     """To a worker: forget this account."""
 
     account: str

@@ -1,12 +1,13 @@
 """The words of the field as frozen values: no behaviour beyond checks.
 
 `Robot` and `Account` are what the user declares. `Position`, `Order` and `Fill` are what an exchange shows. `Book` is
-what we know of one account on one symbol, and `Change` is a proven difference between two books.
+what we know of one account on one symbol, and `Change` is a proven difference between two books. What is made by the
+million, rows and messages, is a named tuple: as frozen as a dataclass, and made in a fifth of the time.
 """
 
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 from fleetsync.units import LONGEST_SPAN_MS
 
@@ -111,8 +112,7 @@ class Robot:
                 raise ValueError(f"robot {self.id!r}: {name} must be above 0 and at most ten years, was {span_ms}")
 
 
-@dataclass(frozen=True, slots=True)
-class Position:
+class Position(NamedTuple):
     """An open position as the exchange shows it. `size` is a positive canonical decimal in contracts or base units."""
 
     symbol: str
@@ -123,8 +123,7 @@ class Position:
     hedged: bool = False  # the account keeps long and short apart; else a position of one side replaces the other
 
 
-@dataclass(frozen=True, slots=True)
-class Order:
+class Order(NamedTuple):
     """An order as the exchange shows it; `status` uses ccxt's unified words plus `unknown`."""
 
     id: str
@@ -142,8 +141,7 @@ class Order:
     updated_at_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class Fill:
+class Fill(NamedTuple):
     """One execution. `client_id` is "" where the exchange does not show it on fills (Binance)."""
 
     id: str

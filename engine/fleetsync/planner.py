@@ -6,7 +6,7 @@ independently, so the cheapest set is the cheapest cover of each surface, and th
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from fleetsync.messages import Call
 from fleetsync.model import Surface
@@ -17,8 +17,7 @@ _BY_SYMBOL = (Surface.ORDERS, Surface.CONDITIONAL)
 _LISTS = (Surface.POSITIONS, *_BY_SYMBOL)
 
 
-@dataclass(frozen=True, slots=True)
-class Need:
+class Need(NamedTuple):
     """What has to be known about one account now."""
 
     positions: bool = False

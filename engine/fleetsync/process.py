@@ -10,7 +10,6 @@ import socket
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from importlib import import_module
 from itertools import count
 from multiprocessing import resource_tracker
@@ -136,7 +135,7 @@ def _stripped(message: Message, error: WireError) -> Message | None:
     """A sync too large for a frame is still answered: with faults."""
     if not isinstance(message, SyncDone):
         return None
-    return replace(message, answers=tuple([
+    return message._replace(answers=tuple([
         Answer(answer.call, answer.as_of_ms, fault=Fault.MALFORMED, detail=str(error)) for answer in message.answers]))
 
 

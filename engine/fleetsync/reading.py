@@ -143,7 +143,7 @@ class Reader:
         for wanted in result.questions:
             call = wanted.call
             if call.surface is Surface.FILLS:
-                call = replace(call, pages=state.pages.get(Surface.FILLS, 1))
+                call = call._replace(pages=state.pages.get(Surface.FILLS, 1))
             self.ask(state, call, wanted.not_before_ms)
         if state.questions and not (result.questions or result.book.doubts):
             self._drop_questions(state, symbol, slots)
@@ -184,7 +184,7 @@ class Reader:
         if call.surface is Surface.FILLS:
             for other in [one for one in questions if one.surface is Surface.FILLS and one.symbol == call.symbol]:
                 at_ms = min(at_ms, questions.pop(other))
-                call = replace(call, since_ms=min(call.since_ms, other.since_ms), pages=max(call.pages, other.pages))
+                call = call._replace(since_ms=min(call.since_ms, other.since_ms), pages=max(call.pages, other.pages))
         questions[call] = min(questions.get(call, at_ms), at_ms)
 
     def _drop_questions(self, state: AccountState, symbol: str, slots: Sequence[int]) -> None:

@@ -19,7 +19,6 @@ order_opened, order_filled, order_updated, order_ended.
 """
 
 from collections.abc import Collection, Sequence
-from dataclasses import replace
 from decimal import Decimal
 
 from fleetsync.book import Announcement, Book, Doubt, Finding, Question, Reconciled, Rules, Sight, merged
@@ -126,7 +125,7 @@ class _PositionsPass:
         """A row with something in it. Who shows both sides at once keeps them apart, whether it says so or not."""
         old = self.known.get(row.side)
         if not row.hedged and (hedged or (old is not None and old.hedged)):
-            row = replace(row, hedged=True)
+            row = row._replace(hedged=True)
         if not self._is_older(row) or self._insists(row, sight):
             self._row(row, sight)
 
@@ -135,14 +134,14 @@ class _PositionsPass:
         for row in rows:
             doubt = self.doubts.get(f"position:{row.side}")
             if doubt is not None and not doubt.proven and doubt.first_at_ms < as_of_ms and Decimal(row.size) > ZERO:
-                self.doubts[doubt.key] = replace(doubt, first_at_ms=doubt.last_at_ms, reads=1)
+                self.doubts[doubt.key] = doubt._replace(first_at_ms=doubt.last_at_ms, reads=1)
 
     def resolve(self) -> None:
         """Close what is proven closed, and ask about the rest."""
         for doubt in list(self.doubts.values()):
             position = self.known.get(doubt.key.removeprefix("position:"))
             if doubt.key.endswith(_OLDER):
-                self.doubts[doubt.key] = replace(doubt, asked=doubt.asked + 1)
+                self.doubts[doubt.key] = doubt._replace(asked=doubt.asked + 1)
                 self._ask(doubt)
             elif position is None:
                 del self.doubts[doubt.key]
@@ -166,7 +165,7 @@ class _PositionsPass:
         old = self.known.get(row.side)
         missed = self.doubts.get(f"position:{row.side}")
         if missed is not None and not missed.proven:
-            self.doubts[missed.key] = replace(missed, reads=0)  # it is there, in whatever state
+            self.doubts[missed.key] = missed._replace(reads=0)  # it is there, in whatever state
         if old is not None and (row.size, row.entry_price) == (old.size, old.entry_price):
             return False
         key = f"position:{row.side}{_OLDER}"
@@ -209,7 +208,7 @@ class _PositionsPass:
             if row.updated_at_ms > position.updated_at_ms:
                 key = f"position:{side}"
                 doubt = self.doubts.get(key) or Doubt(key, sight.as_of_ms, sight.as_of_ms, 1)
-                self.doubts[key] = replace(doubt, proven="positions", over_at_ms=row.updated_at_ms)
+                self.doubts[key] = doubt._replace(proven="positions", over_at_ms=row.updated_at_ms)
 
     def _doubt(self, key: str, as_of_ms: int) -> Doubt:
         """One more complete reading that speaks against what is known; one of the same instant is the same reading."""
@@ -217,20 +216,20 @@ class _PositionsPass:
         if doubt is None:
             self.doubts[key] = Doubt(key, as_of_ms, as_of_ms, 1)
         elif as_of_ms >= doubt.last_at_ms + max(self._rules.confirm_gap_ms, 1):
-            self.doubts[key] = replace(doubt, last_at_ms=as_of_ms, reads=doubt.reads + 1)
+            self.doubts[key] = doubt._replace(last_at_ms=as_of_ms, reads=doubt.reads + 1)
         return self.doubts[key]
 
     def _resolve(self, doubt: Doubt, position: Position) -> None:
         closing = self._evidence.closing(position)
         if self._evidence.fills_since_ms is not None:
-            doubt = replace(doubt, fills_read=not (closing and self._evidence.covers(position, closing)))
+            doubt = doubt._replace(fills_read=not (closing and self._evidence.covers(position, closing)))
         if not doubt.proven and closing and self._evidence.nets_out(position):
             last_at_ms = max(doubt.last_at_ms, self._evidence.fills_as_of_ms)
-            doubt = replace(doubt, last_at_ms=last_at_ms, proven="fills", over_at_ms=closing[-1].at_ms)
+            doubt = doubt._replace(last_at_ms=last_at_ms, proven="fills", over_at_ms=closing[-1].at_ms)
         if not doubt.proven and self._missed_enough(doubt, position, closing):
-            doubt = replace(doubt, proven="positions", over_at_ms=closing[-1].at_ms if closing else 0)
+            doubt = doubt._replace(proven="positions", over_at_ms=closing[-1].at_ms if closing else 0)
         if not doubt.proven:
-            self.doubts[doubt.key] = replace(doubt, asked=doubt.asked + 1)
+            self.doubts[doubt.key] = doubt._replace(asked=doubt.asked + 1)
             self._ask(doubt, position)
         elif not self._asks_for_cause(doubt, position, closing):
             self._close(doubt, position)
@@ -259,7 +258,7 @@ class _PositionsPass:
             wanted.append(Call(Surface.ORDER, position.symbol, order_id=last.order_id))
         if not wanted:
             return False
-        self.doubts[doubt.key] = replace(doubt, asked=doubt.asked + 1)
+        self.doubts[doubt.key] = doubt._replace(asked=doubt.asked + 1)
         self.questions.extend(Question(call, self._now_ms) for call in wanted)
         return True
 
@@ -268,7 +267,7 @@ class _PositionsPass:
         at_ms = doubt.over_at_ms or (closing[-1].at_ms if closing else 0)
         del self.doubts[doubt.key]
         del self.known[position.side]
-        self.closed[position.side] = replace(position, updated_at_ms=max(at_ms, position.updated_at_ms))
+        self.closed[position.side] = position._replace(updated_at_ms=max(at_ms, position.updated_at_ms))
         orders = sorted({fill.order_id for fill in closing} | set(self._filled_orders))
         by_fills = bool(closing) or doubt.proven == "fills"
         self.findings.append(Finding(

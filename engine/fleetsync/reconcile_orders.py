@@ -13,7 +13,6 @@ What counts as what:
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -69,7 +68,7 @@ class OrdersPass:
         conditional = sight.surface is Surface.CONDITIONAL
         as_of_ms = self.conditional_as_of_ms if conditional else self.orders_as_of_ms
         late = sight.as_of_ms < as_of_ms
-        rows = [replace(row, status="open") if row.status == "unknown" else row for row in sight.rows
+        rows = [row._replace(status="open") if row.status == "unknown" else row for row in sight.rows
                 if isinstance(row, Order) and row.symbol == self._book.symbol]
         for row in rows:
             if row.id in self.known or not late:
@@ -142,7 +141,7 @@ class OrdersPass:
         total, trades = self._evidence.filled_by(row)
         most = max(min(total, Decimal(row.size)), Decimal(old.filled))
         if most > Decimal(row.filled):
-            row = replace(row, filled=canonical(most))
+            row = row._replace(filled=canonical(most))
         evidence = {"surfaces": [surface.value], "orders": [row.id], "trades": [fill.id for fill in trades]}
         cause = "fill" if row.status == "closed" else self._cause(row)
         self._finish(old, row, cause, evidence, as_of_ms)
@@ -160,7 +159,7 @@ class OrdersPass:
         if doubt is None:
             self.doubts[key] = Doubt(key, as_of_ms, as_of_ms, 1)
         elif as_of_ms > doubt.last_at_ms:
-            self.doubts[key] = replace(doubt, last_at_ms=as_of_ms, reads=doubt.reads + 1)
+            self.doubts[key] = doubt._replace(last_at_ms=as_of_ms, reads=doubt.reads + 1)
 
     def _resolve(self, doubt: Doubt) -> None:
         """Try what evidence there is on a doubted order, and ask for what is missing."""
@@ -175,23 +174,23 @@ class OrdersPass:
                                     "trades": [fill.id for fill in trades], "reads": doubt.reads}
         not_found_at_ms = self._evidence.not_found.get(order.id) or (0 if self._rules.looks_up else doubt.last_at_ms)
         if not_found_at_ms > max(doubt.first_at_ms, doubt.not_found_at_ms):
-            doubt = replace(doubt, asked=doubt.asked + 1, not_found_at_ms=not_found_at_ms)
+            doubt = doubt._replace(asked=doubt.asked + 1, not_found_at_ms=not_found_at_ms)
         # Fills end it only when its own status is out of reach: its size may have been amended since it was read.
         graced = doubt.not_found_at_ms >= order.created_at_ms + self._rules.visibility_grace_ms
         if graced and total >= Decimal(order.size) > ZERO:
             last_at_ms = max(order.updated_at_ms, *(fill.at_ms for fill in trades))
-            self._finish(order, replace(order, status="closed", filled=order.size, updated_at_ms=last_at_ms), "fill",
+            self._finish(order, order._replace(status="closed", filled=order.size, updated_at_ms=last_at_ms), "fill",
                          evidence, self._evidence.fills_as_of_ms)
             return
         if total > Decimal(order.filled):
             order = self._grow(order, canonical(total), evidence)
         if self._evidence.reaches_order(order) and self._evidence.fills_as_of_ms >= doubt.first_at_ms:
-            doubt = replace(doubt, fills_read=True)
+            doubt = doubt._replace(fills_read=True)
         self.doubts[doubt.key] = doubt
         if graced and doubt.fills_read and self._beyond_knowing(order, doubt):
             evidence["surfaces"] = ["orders", "order", "fills"]
             past = doubt.not_found_at_ms - order.created_at_ms > self._rules.order_retention_ms
-            self._finish(order, replace(order, status="unknown"), "retention" if past else "external", evidence,
+            self._finish(order, order._replace(status="unknown"), "retention" if past else "external", evidence,
                          max(not_found_at_ms, self._evidence.fills_as_of_ms, doubt.last_at_ms))
             return
         answered = order.id in self._evidence.rows  # by a row that settled nothing: not to be asked for again at once
@@ -199,7 +198,7 @@ class OrdersPass:
 
     def _grow(self, order: Order, filled: str, evidence: dict[str, Any]) -> Order:
         """Executions prove a larger filled part than the order's rows have shown so far: it is kept, come what may."""
-        grown = replace(order, filled=filled)
+        grown = order._replace(filled=filled)
         self._find("order_filled", "fill", order, grown, evidence, self._evidence.fills_as_of_ms)
         self.known[order.id] = grown
         return grown

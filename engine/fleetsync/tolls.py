@@ -1,6 +1,5 @@
 """Tolls: which ledgers a call draws on, and how much of each, by its exchange's tariff and its scope."""
 
-from dataclasses import replace
 
 from fleetsync.account import AccountState, Route
 from fleetsync.budget import Budget, Charges
@@ -44,7 +43,7 @@ class Tolls:
 
     def later(self, state: AccountState, calls: tuple[Call, ...], now_ms: int) -> list[tuple[Ledger, int]]:
         """What of that is for pages after the first, which leave when those before them have come."""
-        following = tuple(replace(call, pages=call.pages - 1) for call in calls if call.pages > 1)
+        following = tuple(call._replace(pages=call.pages - 1) for call in calls if call.pages > 1)
         return self.charges(state, following, now_ms) if following else []
 
     def over(self, calls: tuple[Call, ...], later: Charges, requests: int, now_ms: int) -> None:

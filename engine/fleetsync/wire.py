@@ -10,7 +10,7 @@ Strings travel as UTF-8, integers must fit 64 bits, and `ExchangeSpec.options` h
 import struct
 import types
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, is_dataclass, make_dataclass
+from dataclasses import dataclass, is_dataclass
 from enum import StrEnum
 from functools import lru_cache
 from operator import attrgetter
@@ -179,7 +179,7 @@ def _codec(hint: Any) -> tuple[Step | None, Step]:
         return _mapping(*args)
     if hint is Any:
         return None, lambda value: value
-    if is_dataclass(hint):
+    if is_dataclass(hint) or hasattr(hint, "_fields"):
         return _record(cast("type", hint))
     if issubclass(hint, StrEnum):
         return None, {member.value: member for member in hint}.__getitem__
@@ -192,19 +192,17 @@ _PLAIN = {str, int, bool}
 
 
 def _record(cls: type) -> tuple[Step, Step]:
-    hints, names = get_type_hints(cls), [field.name for field in fields(cls)]
-    kinds = [hints[name] for name in names]
+    hints = get_type_hints(cls)
+    names, kinds = [*hints], [*hints.values()]
     codecs = [_codec(kind) for kind in kinds]
-    return (_record_writer(names, [write for write, _ in codecs]),
+    return (_record_writer(cls, names, [write for write, _ in codecs]),
             _record_reader(cls, names, kinds, [read for _, read in codecs]))
 
 
 def _record_reader(cls: type, names: list[str], kinds: list[Any], readers: list[Step]) -> Step:
     """A function that checks and reads one record, written out field by field as `dataclasses` does it.
 
-    Going over the fields in a loop takes twice as long, and reading is most of what a frame costs. A frozen dataclass
-    sets each field through `object.__setattr__`, which would cost more than all the rest of reading: where nothing is
-    checked at construction, an open twin with the same slots is filled, then becomes the real thing.
+    Going over the fields in a loop takes twice as long, and reading is most of what a frame costs.
     """
     values = [f"v{place}" for place in range(len(kinds))]
     plain = [place for place, kind in enumerate(kinds) if kind in _PLAIN]
@@ -219,11 +217,8 @@ def _record_reader(cls: type, names: list[str], kinds: list[Any], readers: list[
         *[f"    if type(v{place}) is not k{place}: raise wrong()" for place in plain],
         *[f"    {given[place]}v{place} = r{place}(v{place})" for place in range(len(kinds)) if place not in plain],
     ]
-    if hasattr(cls, "__post_init__") or cls is Call:
-        lines.append(f"    return cls({', '.join(map('{}={}'.format, names, values))})")
-    else:
-        known["twin"] = make_dataclass(cls.__name__, names, slots=True, eq=False, repr=False)
-        lines += [f"    made = twin({', '.join(values)})", "    made.__class__ = cls", "    return made"]
+    given_by = "{1}" if hasattr(cls, "_fields") else "{0}={1}"
+    lines.append(f"    return cls({', '.join(map(given_by.format, names, values))})")
     exec("\n".join(lines), known)  # noqa: S102 - of our own words only: fields and their places
     read: Step = known["read"]
     return _remembered(read) if cls is Call else read
@@ -235,11 +230,11 @@ def _remembered(read: Step) -> Step:
     return lambda row: seen(*row) if type(row) is list else read(row)
 
 
-def _record_writer(names: list[str], writers: list[Step | None]) -> Step:
+def _record_writer(cls: type, names: list[str], writers: list[Step | None]) -> Step:
     if len(names) == 1:
         only, write_only = attrgetter(names[0]), writers[0]
         return lambda value: (write_only(only(value)) if write_only else only(value),)
-    every = attrgetter(*names)
+    every: Step = tuple if hasattr(cls, "_fields") else attrgetter(*names)
     nested = [(place, write) for place, write in enumerate(writers) if write]
     if not nested:
         return every

@@ -4,7 +4,6 @@ What the simulation learns on `PaperDirect` is only worth something while this h
 """
 
 import asyncio
-from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -51,7 +50,7 @@ class Pair:
                 self.venue.faults.order([FaultOrder(misdeed)])
             answer, _ = await exchange.ask("main", call, full=True)
             rows: Any = None if answer.rows is None else tuple(sorted(answer.rows, key=repr))
-            told.append(replace(answer, as_of_ms=0, detail="", rows=rows, retry_after_ms=0))
+            told.append(answer._replace(as_of_ms=0, detail="", rows=rows, retry_after_ms=0))
         return told[0], told[1]
 
     def order(self, symbol: str, side: str, kind: str, off: int = 0, **more: Any) -> None:

@@ -3,7 +3,6 @@
 import os
 import threading
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -105,7 +104,7 @@ def test_a_heartbeat_of_a_robot_without_a_row_or_with_one_in_the_same_batch_is_i
 
 
 def test_orders_of_one_number_on_two_symbols_are_two(rig: Rig) -> None:
-    namesake = replace(order(), symbol="ETH/USDT:USDT")
+    namesake = order()._replace(symbol="ETH/USDT:USDT")
     both = {("main", SYMBOL, "77"): order(), ("main", "ETH/USDT:USDT", "77"): namesake}
     rig.store.commit(Batch(orders=dict(both)), AT_MS)
     assert rig.reopen().load().orders == both

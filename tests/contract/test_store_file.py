@@ -8,7 +8,6 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -272,7 +271,7 @@ def test_a_file_of_the_schema_before_is_read_as_it_is_and_brought_up_to_date_whe
     store.commit(Batch(asked={(AT_MS, "", "start"): {}}), AT_MS)
     assert query(store, "SELECT value FROM meta WHERE name = 'schema'") == [("2",)]
     assert query(store, "SELECT count(*) FROM asked") == [(1,)]
-    namesake = replace(order(), symbol="ETH/USDT:USDT")
+    namesake = order()._replace(symbol="ETH/USDT:USDT")
     store.commit(Batch(orders={("main", "ETH/USDT:USDT", "77"): namesake}), AT_MS)
     assert store.load().orders == {("main", one.symbol, "77"): one for one in (order(), namesake)}
     store.close()

@@ -127,7 +127,7 @@ def test_whatever_fails_the_state_is_the_replay_of_the_changes(rig: Rig, seed: i
     rng = random.Random(seed)
     store = rig.store
     for _ in range(40):
-        batch = random_batch(rng, store.load().last_change + 1, lambda row: orjson.loads(orjson.dumps(row)))
+        batch = random_batch(rng, store.load().last_change + 1, lambda row: orjson.loads(orjson.dumps(row._asdict())))
         while True:
             if rng.random() < 0.3:
                 rig.fail_next(applied=rng.random() < 0.5)

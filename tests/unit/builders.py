@@ -1,6 +1,5 @@
 """Short ways to say what an exchange shows; every test names only what it is about."""
 
-from dataclasses import replace
 from typing import Any
 
 from fleetsync.book import Book, Finding, Rules, Sight
@@ -12,14 +11,14 @@ T0 = 1_000_000  # an instant that is surely after every `created_at_ms` used her
 
 def position(size: str = "1", side: str = "long", at_ms: int = 500, **more: Any) -> Position:
     """An open position, last moved at `at_ms`."""
-    return replace(Position(SYMBOL, side, size, "100", at_ms), **more)
+    return Position(SYMBOL, side, size, "100", at_ms)._replace(**more)
 
 
 def order(order_id: str = "7", filled: str = "0", at_ms: int = 500, **more: Any) -> Order:
     """A resting limit order of size 2, created at 400."""
     row = Order(order_id, f"c{order_id}", SYMBOL, "buy", "limit", "100", "2", filled, "open", reduce_only=False,
                 conditional=False, created_at_ms=400, updated_at_ms=at_ms)
-    return replace(row, **more)
+    return row._replace(**more)
 
 
 def fill(fill_id: str, size: str = "1", side: str = "sell", at_ms: int = 600, order_id: str = "9") -> Fill:
@@ -59,11 +58,11 @@ def fills(as_of_ms: int, *rows: Fill, since_ms: int = 0, complete: bool = True) 
 
 def book(*known: Position | Order, read_at_ms: int = 800, **more: Any) -> Book:
     """What is known, read at `read_at_ms` on every surface."""
-    return replace(
-        Book("main", SYMBOL,
-             tuple(row for row in known if isinstance(row, Position)),
-             tuple(row for row in known if isinstance(row, Order)),
-             positions_as_of_ms=read_at_ms, orders_as_of_ms=read_at_ms, conditional_as_of_ms=read_at_ms), **more)
+    read = Book("main", SYMBOL,
+                tuple(row for row in known if isinstance(row, Position)),
+                tuple(row for row in known if isinstance(row, Order)),
+                positions_as_of_ms=read_at_ms, orders_as_of_ms=read_at_ms, conditional_as_of_ms=read_at_ms)
+    return read._replace(**more)
 
 
 RULES = Rules(prefixes=("bot-",))

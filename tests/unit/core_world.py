@@ -1,7 +1,7 @@
 """A synchronous driver of the real core in virtual time, over a hand-made exchange whose answers a test can set."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from typing import Any
 
@@ -186,7 +186,7 @@ def failing(*, fault: Fault, account: str = "", surface: Surface | None = None, 
     """Answers of a fault, for one account or surface or all."""
     def answer(asked: str, call: Call, now_ms: int) -> Answer | None:
         hit = call.surface is not Surface.MARKETS and account in {"", asked} and surface in {None, call.surface}
-        return replace(Answer(call, now_ms, fault=fault), **more) if hit else None
+        return Answer(call, now_ms, fault=fault)._replace(**more) if hit else None
     return answer
 
 

@@ -5,7 +5,7 @@ older one. All faults that the reader is held against are drawn in `Reader._sigh
 """
 
 from bisect import bisect_right
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
@@ -66,11 +66,11 @@ class Truth:
             self._execute(row, self.rng.randint(1, left))
         elif draw < 0.7 and resting:
             row = self.rng.choice(resting)
-            self.orders[row.id] = replace(row, status="canceled", updated_at_ms=self.now_ms)
+            self.orders[row.id] = row._replace(status="canceled", updated_at_ms=self.now_ms)
         elif draw < 0.75 and resting:
             row = self.rng.choice(resting)
             size = str(int(row.filled) + self.rng.randint(1, 4))
-            self.orders[row.id] = replace(row, size=size, updated_at_ms=self.now_ms)
+            self.orders[row.id] = row._replace(size=size, updated_at_ms=self.now_ms)
         elif draw < 0.85:
             self._market()
         self._save()
@@ -98,7 +98,7 @@ class Truth:
     def _execute(self, row: Order, size: int) -> None:
         filled = int(row.filled) + size
         status = "closed" if filled == int(row.size) else "open"
-        self.orders[row.id] = replace(row, filled=str(filled), status=status, conditional=False,
+        self.orders[row.id] = row._replace(filled=str(filled), status=status, conditional=False,
                                       updated_at_ms=self.now_ms)
         self.fills.append(Fill(str(len(self.fills) + 1), row.id, SYMBOL, row.side, "100", str(size), self.now_ms))
         self._move(row, size)

@@ -171,7 +171,7 @@ def test_an_end_that_was_learnt_late_is_not_told_again_by_the_next_event_that_na
     world = World()
     over = order("7", status="canceled", created_at_ms=START_MS, at_ms=START_MS)
     truth = world.account()
-    truth.orders, truth.positions = [replace(over, status="open")], [position("0", at_ms=0)]
+    truth.orders, truth.positions = [over._replace(status="open")], [position("0", at_ms=0)]
     world.robot("r")
     world.run(5_000)
     world.answer = failing(fault=Fault.DOWN)

@@ -8,7 +8,6 @@ import json
 import tracemalloc
 from collections.abc import Iterator
 from copy import deepcopy
-from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -225,7 +224,7 @@ def test_no_single_changed_body_closes_a_position_or_ends_an_order_and_the_truth
     def once(account: str, call: Call, now_ms: int) -> Answer | None:
         if call.surface is Surface.ORDER and call.order_id not in {"", "101"}:
             return Answer(call, now_ms, fault=Fault.NOT_FOUND)
-        return replace(wrong.pop(), call=call, as_of_ms=now_ms) if wrong and call.surface is surface else None
+        return wrong.pop()._replace(call=call, as_of_ms=now_ms) if wrong and call.surface is surface else None
 
     world.answer = once
     world.run(90_000)

@@ -1,6 +1,5 @@
 """The rules by which a position changes, closes, flips, or stays what it was."""
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -201,7 +200,7 @@ def test_a_position_that_moved_twice_in_one_millisecond_is_not_closed_by_its_fil
     bought = [fill("1", side="buy", at_ms=500, order_id="a"), fill("2", side="buy", at_ms=500, order_id="b")]
     result = _see(book(position()), positions(1000), fills(1001, *bought, fill("3"), since_ms=400))
     assert result.book.doubts[0].proven == ""
-    one_order = [replace(row, order_id="a") for row in bought]
+    one_order = [row._replace(order_id="a") for row in bought]
     result = _see(book(position()), positions(1000), fills(1001, *one_order, fill("3"), since_ms=400))
     assert result.book.doubts[0].proven == "fills"
 

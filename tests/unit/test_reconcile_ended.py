@@ -1,6 +1,5 @@
 """Orders that have ended: who is told, and for how long an old answer is known for one."""
 
-from dataclasses import replace
 
 import pytest
 from tests.unit.builders import RULES, T0, book, kinds, lookup, order, orders
@@ -43,7 +42,7 @@ def _ended_one_by_one(count: int, apart_ms: int) -> list[str]:
     for number in range(count):
         row = order(f"{number}", at_ms=1000 + number * apart_ms)
         known = _see(known, orders(row.updated_at_ms, row)).book
-        known = _see(known, lookup(row.updated_at_ms, replace(row, status="canceled"))).book
+        known = _see(known, lookup(row.updated_at_ms, row._replace(status="canceled"))).book
     return [over.id for over in known.ended]
 
 
@@ -55,7 +54,7 @@ def test_the_memory_of_ended_orders_is_bounded() -> None:
 def test_a_list_that_lags_behind_a_mass_cancel_opens_none_of_its_orders_again() -> None:
     rows = [order(str(number), at_ms=900 + number) for number in range(200)]
     known = book(*rows)
-    ends = [lookup(1500, replace(row, status="canceled", updated_at_ms=1400)) for row in rows]
+    ends = [lookup(1500, row._replace(status="canceled", updated_at_ms=1400)) for row in rows]
     known = _see(known, orders(1450), *ends).book
     assert known.orders == ()
     assert _see(known, orders(2000, *rows)).findings == ()

@@ -1,6 +1,5 @@
 """The rules by which an order fills, changes, ends, or stays what it was."""
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -157,7 +156,7 @@ def test_fills_end_an_order_of_which_it_is_not_known_when_it_was_created() -> No
 
 
 def test_two_executions_of_one_id_are_two_where_an_order_of_ours_met_another() -> None:
-    bought, sold = _bought("1", "0.5"), replace(_bought("1", "0.5", order_id="8"), side="sell")
+    bought, sold = _bought("1", "0.5"), _bought("1", "0.5", order_id="8")._replace(side="sell")
     for traded in ([bought, sold], [sold, bought]):
         result = _see(book(order()), orders(1000), fills(1001, *traded, since_ms=400))
         assert result.book.orders[0].filled == "0.5"
@@ -277,7 +276,7 @@ def test_an_ended_order_stays_ended_whatever_late_answers_say() -> None:
 
 
 def test_an_order_taken_for_lost_comes_back_when_it_is_shown_again() -> None:
-    known = replace(_asked_in_vain(LATER, answers=3).book)
+    known = _asked_in_vain(LATER, answers=3).book
     result = _see(known, orders(LATER + 5000, order(filled="0.5")))
     assert (kinds(result.findings), result.book.ended) == (["order_opened"], ())
 

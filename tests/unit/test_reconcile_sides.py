@@ -1,6 +1,5 @@
 """Sides of a position: flips, hedged accounts, and rows of size zero."""
 
-from dataclasses import replace
 
 import pytest
 from tests.unit.builders import RULES, T0, book, fill, fills, kinds, lookup, order, orders, position, positions
@@ -104,5 +103,5 @@ def test_an_account_that_shows_both_sides_at_once_keeps_them_apart_though_it_doe
         result = _see(known, positions(as_of_ms, long, short))
         known, found = result.book, found + kinds(result.findings)
     assert (found, len(known.positions)) == (["position_opened"], 2)
-    alone = _see(known, positions(1900, replace(short, updated_at_ms=700)))
+    alone = _see(known, positions(1900, short._replace(updated_at_ms=700)))
     assert (alone.findings, [doubt.key for doubt in alone.book.doubts]) == ((), ["position:long"])

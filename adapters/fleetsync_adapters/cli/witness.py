@@ -6,7 +6,6 @@ Only an exchange on loopback is asked whether it is a paper exchange: nobody els
 import asyncio
 import ipaddress
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -125,9 +124,9 @@ def committed(loaded: Loaded) -> Rows:
     """What the store holds."""
     rows = Rows()
     for (account, _, _), position in loaded.positions.items():
-        rows.add(account, asdict(position), _POSITION)
+        rows.add(account, position._asdict(), _POSITION)
     for (account, _, _), order in loaded.orders.items():
-        rows.add(account, asdict(order), _ORDER)
+        rows.add(account, order._asdict(), _ORDER)
     return rows
 
 

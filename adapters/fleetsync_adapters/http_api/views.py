@@ -38,7 +38,7 @@ def robot_view(state: RobotState, now_ms: int) -> dict[str, Any]:
 
 def _surface(surface: SurfaceState, now_ms: int) -> dict[str, Any]:
     value: tuple[Position | Order, ...] = surface.value
-    return {"value": [asdict(row) for row in value], **_age(surface.as_of_ms, now_ms),
+    return {"value": [row._asdict() for row in value], **_age(surface.as_of_ms, now_ms),
             "certainty": surface.certainty.value}
 
 

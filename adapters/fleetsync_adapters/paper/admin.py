@@ -146,12 +146,12 @@ class Admin:
         at_ms = self._clockwork.now_ms()
         if given.get("close"):
             closed = self._venue.close_by_hand(account, market, at_ms)
-            return {"order": None if closed is None else unified_order(now(closed))}
+            return {"order": None if closed is None else unified_order(now(closed))._asdict()}
         size = (market.smallest_size(at_ms, _decimal(given, "notional")) if "notional" in given
                 else _decimal(given, "size"))
         ticket = Ticket(market=market, side=str(given["side"]).upper(), type="MARKET", size=size,
                         client_id=f"web_{at_ms}{self._venue.books.next_order_id() % 10_000:04d}")
-        return {"order": unified_order(now(self._venue.open_by_hand(account, ticket, at_ms)))}
+        return {"order": unified_order(now(self._venue.open_by_hand(account, ticket, at_ms)))._asdict()}
 
     def _order(self, _params: dict[str, str], given: Json) -> Any:
         account, market = self._account(given["account"]), self._market(given["symbol"])
@@ -163,7 +163,7 @@ class Admin:
         )
         if ticket.type in TRIGGER_TYPES:
             return {"trigger_id": str(self._venue.orders.place_trigger(account, ticket, at_ms).id)}
-        return {"order": unified_order(now(self._venue.open_by_hand(account, ticket, at_ms)))}
+        return {"order": unified_order(now(self._venue.open_by_hand(account, ticket, at_ms)))._asdict()}
 
     def _cancel(self, _params: dict[str, str], given: Json) -> Any:
         account, at_ms = self._account(given["account"]), self._clockwork.now_ms()
@@ -175,11 +175,12 @@ class Admin:
         order = account.orders.get(number)
         if order is None:
             raise cannot_cancel()
-        return {"order": unified_order(now(self._venue.orders.cancel(account, order, at_ms)))}
+        return {"order": unified_order(now(self._venue.orders.cancel(account, order, at_ms)))._asdict()}
 
     def _liquidate(self, _params: dict[str, str], given: Json) -> Any:
         account, market = self._account(given["account"]), self._market(given["symbol"])
-        return {"order": unified_order(now(self._venue.orders.liquidate(account, market, self._clockwork.now_ms())))}
+        closed = self._venue.orders.liquidate(account, market, self._clockwork.now_ms())
+        return {"order": unified_order(now(closed))._asdict()}
 
     def _faults(self, _params: dict[str, str], _given: Json) -> Any:
         faults = self._venue.faults

@@ -3,7 +3,6 @@
 Used for the direct port, and by the admin endpoints to say what an account really holds.
 """
 
-from dataclasses import asdict
 from functools import lru_cache
 from typing import Any
 
@@ -86,9 +85,9 @@ def account_holdings(account: BookAccount) -> dict[str, Any]:
     """Balance, positions and open orders of one account, as plain JSON."""
     return {
         "balance": canonical(account.balance),
-        "positions": [asdict(unified_position(one)) for one in positions(account) if one.size],
-        "orders": [asdict(unified_order(one)) for one in open_orders(account)],
-        "conditional": [asdict(unified_trigger(one)) for one in open_triggers(account)],
+        "positions": [unified_position(one)._asdict() for one in positions(account) if one.size],
+        "orders": [unified_order(one)._asdict() for one in open_orders(account)],
+        "conditional": [unified_trigger(one)._asdict() for one in open_triggers(account)],
     }
 
 

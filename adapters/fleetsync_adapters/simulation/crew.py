@@ -6,7 +6,6 @@ here too: messages are under way for a while, a death loses what was not sent, a
 """
 
 from collections.abc import Callable
-from dataclasses import replace
 from random import Random
 from typing import TYPE_CHECKING, Any
 
@@ -151,7 +150,7 @@ class SimWorker:
             if answer.fault is not Fault.NETWORK:
                 exchange.add_account(self._accounts[job.account].account)  # it never got what it was told
                 answer = Answer(call, send_at_ms, fault=Fault.NETWORK, detail="timed out")
-                requests = tuple(replace(request, status=0, used_weight=-1) for request in requests)
+                requests = tuple(request._replace(status=0, used_weight=-1) for request in requests)
         job.requests.extend(requests)
         self._answered(job, place, answer, back_at_ms)
 

@@ -6,7 +6,6 @@ that still wait.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
 from itertools import chain
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -134,7 +133,7 @@ def store_differences(world: "World") -> list[str]:
 
 def _terms(row: Position | Order | None) -> Position | Order | None:
     """A position without its instant: one that was left and taken up again on the same terms is no change."""
-    return replace(row, updated_at_ms=0) if isinstance(row, Position) else row
+    return row._replace(updated_at_ms=0) if isinstance(row, Position) else row
 
 
 def converge(world: "World", left: Callable[[], list[str]]) -> tuple[int, list[str]]:
@@ -170,6 +169,6 @@ def _resume_stopped(world: "World") -> None:
 def _row(row: Position | Order | None) -> str:
     if row is None:
         return "nothing"
-    shown = asdict(row)
+    shown = row._asdict()
     return " ".join(str(shown[name]) for name in ("side", "size", "filled", "status", "entry_price", "updated_at_ms")
                     if name in shown)

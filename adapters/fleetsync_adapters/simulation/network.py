@@ -1,6 +1,5 @@
 """The network between workers and the exchange: what a request meets on its way, and on which clock it is executed."""
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
@@ -69,5 +68,5 @@ class Network:
             for request in requests:
                 hook(self._world.now_ms, sync_id, route, account, answer.call, request)
         if self._world.chaos is not None:  # who gets no answer gets no header either
-            requests = tuple([one if one.status else replace(one, used_weight=-1) for one in requests])
+            requests = tuple([one if one.status else one._replace(used_weight=-1) for one in requests])
         return latency_ms, answer, requests

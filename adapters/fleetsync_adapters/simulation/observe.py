@@ -108,16 +108,19 @@ class History(Observer):
         """Count a command in."""
         self.commands += 1
         told: Any = (message.account.id, message.symbols) if isinstance(message, AddAccount) else message
-        self._hash.update(orjson.dumps((at_ms, worker, type(message).__name__, told)))
+        self._count_in(at_ms, worker, type(message).__name__, told)
 
     def received(self, at_ms: int, message: FromWorker) -> None:
         """Count a message in."""
         self.messages += 1
-        self._hash.update(orjson.dumps((at_ms, type(message).__name__, message)))
+        self._count_in(at_ms, type(message).__name__, message)
 
     def committed(self, at_ms: int, batch: Batch, served: Sequence[tuple[int, int]]) -> None:
         """Count a batch in; the order of rows within a table means nothing, that of the changes does."""
         self.batches += 1
         tables = (batch.robots, batch.accounts, batch.positions, batch.orders, batch.events, batch.freezes)
         rows = [sorted(table.items(), key=lambda row: row[0]) for table in tables]
-        self._hash.update(orjson.dumps((at_ms, rows, batch.changes, served)))
+        self._count_in(at_ms, rows, batch.changes, served)
+
+    def _count_in(self, *told: Any) -> None:
+        self._hash.update(orjson.dumps(told, default=list))  # rows and messages are named tuples

@@ -1,7 +1,6 @@
 """Change numbers without gap, state = replay of changes, and memory that stays bounded."""
 
 from collections.abc import Sequence
-from dataclasses import fields
 from typing import Any, ClassVar
 
 from fleetsync.model import Change, Order, Position
@@ -17,7 +16,7 @@ _QUESTIONS_MORE = 16  # ... and some for the clock, and for events that were jus
 _FADING = 0.99  # a second: what a storm of events wanted to know is asked bit by bit
 _LOOK_EVERY_MS = 60_000  # large fleets are looked at once a minute
 _SMALL = 500
-_NAMES = {kind: tuple(field.name for field in fields(kind)) for kind in (Position, Order)}
+_NAMES = {kind: kind._fields for kind in (Position, Order)}
 
 
 class Numbers(Promise):

@@ -1,7 +1,6 @@
 """No false close, no lost fill, no repeated change: each committed change is held against the exchange's history."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from decimal import Decimal
 from typing import Any, ClassVar
 
@@ -119,14 +118,14 @@ class Truth(Promise):
         if order.is_open:
             self.broken(f"{_told(change)}: it still rests")
             return
-        unified = asdict(unified_order(as_it_is(order)) if isinstance(order, BookOrder) else unified_trigger(order))
-        if after["filled"] != unified["filled"]:
-            self.broken(f"{_told(change)}: filled {after['filled']}, in truth {unified['filled']}")
-        if after["status"] == unified["status"]:
+        unified = unified_order(as_it_is(order)) if isinstance(order, BookOrder) else unified_trigger(order)
+        if after["filled"] != unified.filled:
+            self.broken(f"{_told(change)}: filled {after['filled']}, in truth {unified.filled}")
+        if after["status"] == unified.status:
             return
         forgets = bool(self.world.setup.faults.misdeeds.keys() & _FORGETS)
         if after["status"] != "unknown" or not forgets:
-            self.broken(f"{_told(change)}: ended {after['status']}, in truth {unified['status']}")
+            self.broken(f"{_told(change)}: ended {after['status']}, in truth {unified.status}")
 
     def _true_order(self, account: str, row: Row) -> BookOrder | BookTrigger | None:
         book = self.world.book_of(account)
