@@ -275,10 +275,9 @@ class Core:
             due_at_ms = route.urgent.next_due_at_ms()
             if due_at_ms is not None:
                 instants.append(max(due_at_ms, route.urgent_blocked_ms, self.granter.urgent_blocked_ms))
-            if route.ready.live:
+            if route.ready.live:  # whoever comes due before these can be served takes a place behind them
                 instants.append(max(now_ms, route.scheduled_blocked_ms, self.granter.scheduled_blocked_ms))
-            due_at_ms = route.robots.next_due_at_ms()
-            if due_at_ms is not None:
+            elif (due_at_ms := route.robots.next_due_at_ms()) is not None:
                 instants.append(route.stretch.comes_at_ms(due_at_ms, now_ms))
         return min((at_ms for at_ms in instants if at_ms is not None), default=None)
 
@@ -307,7 +306,10 @@ class Core:
 
     def drain_due(self, route: Route, now_ms: int) -> None:
         """Move every due robot to its account; one that an answer has covered meanwhile is only re-armed."""
-        fleet, stopped, stretched_ms = self.fleet, self.fleet.stopped, route.stretch.now_ms(now_ms)
+        fleet, stopped = self.fleet, self.fleet.stopped
+        if (head_ms := route.ready.next_due_at_ms()) is not None:  # since the last turn, too
+            route.stretch.waited(head_ms, now_ms)
+        stretched_ms = route.stretch.now_ms(now_ms)
         # Some wishes lie far back (a list never read): they are due since now. Only what waits *here* stretches time.
         oldest_ms = stretched_ms - SLIP_TOLERANCE_MS
         last, flat_ms = None, 0  # robots of one account often come due together, and want the same

@@ -128,12 +128,12 @@ def _stretches_for_nothing(patch: pytest.MonkeyPatch) -> None:
 
 
 def _waits_for_nothing(patch: pytest.MonkeyPatch) -> None:
-    """A second passes after each refusal, whatever is in the bucket."""
+    """Three seconds pass after each refusal, whatever is in the bucket."""
     opens_at_ms = ledger.Ledger.opens_at_ms
 
     def opens(self: ledger.Ledger, units: int, now_ms: int, *, urgent: bool) -> int:
         at_ms = opens_at_ms(self, units, now_ms, urgent=urgent)
-        return at_ms + 1_000 if at_ms > now_ms else at_ms
+        return at_ms + 3_000 if at_ms > now_ms else at_ms
 
     patch.setattr(ledger.Ledger, "opens_at_ms", opens)
 
@@ -180,7 +180,7 @@ def _dates_readings_by_their_report(patch: pytest.MonkeyPatch) -> None:
     stamp = reading.Reader.stamp
 
     def stamped(self: reading.Reader, state: AccountState, sync: Any, answer: Answer) -> None:
-        stamp(self, state, sync, replace(answer, as_of_ms=answer.as_of_ms + 100))
+        stamp(self, state, sync, answer._replace(as_of_ms=answer.as_of_ms + 100))
 
     patch.setattr(reading.Reader, "stamp", stamped)
 

@@ -93,7 +93,8 @@ class StretchIsUsed(Promise):
         self._granted: dict[str, int] = {}
         self._each_us: dict[str, int] = {}
         self._ledgers: dict[str, list[Ledger]] = {}
-        self._stretched: dict[str, tuple[int, int]] = {}  # by route: (slip, stretched time) at the last turn
+        self._stretched: dict[str, tuple[int, int, bool]] = {}
+        """By route: slip and stretched time after the last turn, and whether somebody waited then."""
         self._waits_since_ms: dict[str, int] = {}
 
     def begun(self, at_ms: int, life: Life) -> None:
@@ -110,7 +111,10 @@ class StretchIsUsed(Promise):
         life = self.world.life
         if life is None or self.strict_from_ms is None or not isinstance(message, Dispatch | OpenExchange):
             return
-        for route in life.core.fleet.routes.values():
+        routes = life.core.fleet.routes.values()
+        for route in routes:  # until this grant, they waited
+            self._judge(at_ms, life, route)
+        for route in routes:
             for ledger in self._drawn(life, route):
                 self._draw(ledger, at_ms)
 
@@ -143,20 +147,28 @@ class StretchIsUsed(Promise):
             return
         for route in life.core.fleet.routes.values():
             stretched_ms, name = route.stretch.now_ms(at_ms), route.name
-            slip_ms, before_ms = self._stretched.get(name, (route.stretch.slip_ms, stretched_ms))
-            self._stretched[name] = route.stretch.slip_ms, stretched_ms
-            if route.stretch.slip_ms > slip_ms and not route.ready.live:
+            waits = route.ready.live > 0
+            slip_ms, before_ms, waited = self._stretched.get(name, (route.stretch.slip_ms, stretched_ms, waits))
+            self._stretched[name] = route.stretch.slip_ms, stretched_ms, waits
+            if route.stretch.slip_ms > slip_ms and not (waits or waited):
                 self.broken(f"{name}: time stood still for {route.stretch.slip_ms - slip_ms} ms, and nobody waits")
             if stretched_ms < before_ms:
                 self.broken(f"{name}: stretched time went back by {before_ms - stretched_ms} ms")
-            if not route.ready.live:
+            if not waits:
                 self._waits_since_ms.pop(name, None)
                 continue
-            since_ms = self._waits_since_ms.setdefault(name, at_ms)
-            idle_ms = at_ms - max(since_ms, self._full_again_at_ms(life, route))
-            if idle_ms > _IDLE_MAX_MS + self._unit_ms(life, route):
-                self.broken(f"{name}: {route.ready.live} accounts wait, and for {idle_ms} ms every quota stood full")
-                self._waits_since_ms[name] = at_ms
+            self._waits_since_ms.setdefault(name, at_ms)
+            self._judge(at_ms, life, route)
+
+    def _judge(self, at_ms: int, life: Life, route: Route) -> None:
+        """How long what somebody waits for has been there."""
+        since_ms = self._waits_since_ms.get(route.name)
+        if since_ms is None:
+            return
+        idle_ms = at_ms - max(since_ms, self._full_again_at_ms(life, route))
+        if idle_ms > _IDLE_MAX_MS + self._unit_ms(life, route):
+            self.broken(f"{route.name}: accounts wait, and for {idle_ms} ms every quota stood full")
+            self._waits_since_ms[route.name] = at_ms
 
     def _unit_ms(self, life: Life, route: Route) -> int:
         """How long the slowest of its buckets takes for a unit: so far apart two counts of the same grants may be."""
