@@ -29,9 +29,10 @@ _PRIOR_RATE_FLAT = 1 / (360 * MINUTE_MS)  # 36 times rarer: that makes the plan'
 _RATE_MIN = 1e-15  # nobody's interval is infinite
 _MEMORY_MS = 12 * HOUR_MS  # what was learnt fades with this half-life, so a robot that changes its ways is followed
 _LATE_MS = 500  # who was served so much later than its place in line would have allowed draws a new place
-_PASS_STEPS = 10  # the fleet's sums are renewed in so many steps, so that no step is long
-_UNKNOWN, _WORKING, _FLAT = int(Phase.UNKNOWN), int(Phase.WORKING), int(Phase.FLAT)
-_IDLE = {_FLAT, _UNKNOWN}
+_PASS_STEPS, _STEP_MOST = 10, 1_000  # the fleet's sums are renewed in so many steps, or in more of so many accounts
+_ROOTS_ANEW = 8  # pooled rates move slowly: each root is worked out anew in one pass of so many at the latest
+_UNKNOWN, _HOLDING, _WORKING, _FLAT = map(int, Phase)
+_IDLE, _ALL_FLAT = {_FLAT, _UNKNOWN}, {_FLAT}
 _USABLE = 0.97  # the share of a quota that the budget can really grant
 _LEAD_MOST = 0.3  # of a ceiling: so far below it is aimed at most
 _LEAD_FADES = 0.99  # a second
@@ -60,7 +61,7 @@ class Timing:
         self._pooled_exposures = [_PRIOR_COUNT / rate for rate in rates]
         self._prior_exposures = list(self._pooled_exposures)  # by phase: ms without a change that a prior weighs
         self._roots = array("d")  # by account: sqrt(cost / rate), to which its intervals are proportional; 0: not known
-        self._pass_at = 0
+        self._pass_at = self._passes = 0
         self._demands: dict[str, Demand] = {}  # by route, of the pass that is under way
         self._planned: dict[str, float] = {}  # by route: what the plan's intervals would cost a millisecond
 
@@ -269,7 +270,8 @@ class Timing:
         for route in self._lead_ms:
             self._lead_ms[route] = int(self._lead_ms[route] * _LEAD_FADES)
         accounts = self._fleet.accounts
-        end = min(self._pass_at + -(-len(accounts) // _PASS_STEPS), len(accounts))
+        step = min(-(-len(accounts) // _PASS_STEPS), _STEP_MOST)
+        end = min(self._pass_at + step, len(accounts))
         for state in accounts[self._pass_at:end]:
             if state is not None and not state.stopped and state.slots:
                 self._add(state)
@@ -277,19 +279,20 @@ class Timing:
         if end == len(accounts):
             for each in self._fleet.routes.values():
                 self._rescale(each)
-            self._pass_at, self._demands, self._planned = 0, {}, {}
+            self._pass_at, self._passes, self._demands, self._planned = 0, self._passes + 1, {}, {}
 
     def _add(self, state: AccountState) -> None:
         """Add what an account asks of its route's budget."""
         fleet, name = self._fleet, state.route.name
         demand = self._demands.setdefault(name, Demand())
         scale, floor_ms = self.scale.get(name), fleet.settings.floor_ms
-        cost, root = self.cost(state), self._root(state)  # worked out anew: the pooled rates may have moved
-        flat = all(fleet.phase[slot] == _FLAT for slot in state.slots)
-        phase = Phase.FLAT if flat else Phase.HOLDING
+        cost, root = self.cost(state), self._roots[state.index] if state.index < len(self._roots) else 0.0
+        if not root or not (state.index + self._passes) % _ROOTS_ANEW:
+            root = self._root(state)
+        phase = _FLAT if {fleet.phase[slot] for slot in state.slots} == _ALL_FLAT else _HOLDING
         demand.add(cost, root, (floor_ms, self._aim_ms(phase, name), self._ceilings_ms[phase]), scale)
         planned = cost / self._planned_ms[phase]
-        for orders_phase in self._orders_asked(state):
+        for orders_phase in self._orders_asked(state) if state.books else ():
             price = (state.route.prices.of(Surface.ORDERS, one_symbol=True) or 0) / 1e9
             bounds_ms = floor_ms, self._aim_ms(orders_phase, name), self._ceilings_ms[orders_phase]
             demand.add(price, root, bounds_ms, scale)
