@@ -58,7 +58,7 @@ class Budget:
                 at_ms, blocking = opens_at_ms, ledger
         if blocking is not None:
             return Deferral(blocking, at_ms)
-        held = dict(later)
+        held = dict(later) if later else None
         for ledger, units in charges:
             ledger.charge(units - held.get(ledger, 0) if held else units, now_ms)
         for ledger, units in later:

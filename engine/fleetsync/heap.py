@@ -51,8 +51,10 @@ class DueHeap:
         registered = self._registered
         if slot >= len(registered):
             registered.extend([-1] * (slot + 1 - len(registered)))
-        since_ms = min(at_ms - self._base_at_ms, _FURTHEST_MS)
-        entry = (since_ms << _SLOT_BITS) | slot if since_ms > 0 else slot
+        since_ms = at_ms - self._base_at_ms
+        if not 0 <= since_ms <= _FURTHEST_MS:
+            since_ms = min(max(since_ms, 0), _FURTHEST_MS)
+        entry = (since_ms << _SLOT_BITS) | slot
         before = registered[slot]
         if before == entry:
             return

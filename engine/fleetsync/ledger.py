@@ -38,6 +38,7 @@ _FOREIGN_MARGIN = 1.25  # other programs' use is expected to go on at up to this
 _LOOKS = 20  # other programs' pace is measured over a twentieth of a window, and asked for again so often
 _OVERDRAFT_SHARE = 20  # urgent work may overdraw by a twentieth of a quota; a restart waits as long as that refills
 _SLICES = 256  # the log of a window is kept in so many slices, each counted until its last call has left the window
+_GLANCE_MS = 10  # a counter that shows nothing but our own calls is not looked at again for so long
 _LEAST_SHARE = 20  # a twentieth of the quota stays our rate: what we still may send in truth, the counter tells
 
 
@@ -119,11 +120,11 @@ class Ledger:
         if urgent and opens_at_ms > now_ms and self.overdraft:
             ahead_us -= self.overdraft * self.emission_us
             opens_at_ms = self._overdraws_at_ms(units, max(now_ms, -(-ahead_us // 1000)), opens_at_ms, now_ms)
-        if self.seen_used < 0:
+        if self.seen_used < 0 or (opens_at_ms == now_ms and self._room_in_window(units, now_ms)):
             return opens_at_ms
+        if opens_at_ms == now_ms:
+            opens_at_ms += max(self.window_ms // _LOOKS, 1)
         next_window_ms = (now_ms // self.window_ms + 1) * self.window_ms + _ROLLOVER_SKEW_MS
-        if opens_at_ms == now_ms and not self._room_in_window(units, now_ms):
-            return min(next_window_ms, now_ms + max(self.window_ms // _LOOKS, 1))
         return min(opens_at_ms, next_window_ms)  # there other programs' use is weighed anew
 
     def _overdraws_at_ms(self, units: int, at_ms: int, before_ms: int, now_ms: int) -> int:
@@ -159,9 +160,9 @@ class Ledger:
         self.in_log += units
         if index == self.slice_index and log:
             log[-1] = now_ms, log[-1][1] + units
-        else:
-            self.slice_index = index
-            log.append((now_ms, units))
+            return
+        self.slice_index = index
+        log.append((now_ms, units))
         while log[0][0] <= now_ms - self.window_ms - self.slack_ms:
             self.in_log -= log.popleft()[1]
 
@@ -196,6 +197,8 @@ class Ledger:
         """
         if not self.aligned:
             return
+        if used <= self.window_own and not self.foreign and 0 <= sent_at_ms - self.seen_sent_at_ms < _GLANCE_MS:
+            return  # what was counted a moment ago, and what was granted since, is no less
         self._roll(now_ms)
         early_ms = self.window_index * self.window_ms + _ROLLOVER_SKEW_MS
         if sent_at_ms < max(early_ms, self.seen_sent_at_ms) or sent_at_ms // self.window_ms > self.window_index:
