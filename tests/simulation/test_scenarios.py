@@ -10,6 +10,7 @@ from fleetsync.messages import Call, Dispatch, Request, ToWorker
 from fleetsync.model import Certainty, Phase, Robot
 from fleetsync.units import MINUTE_MS, SECOND_MS
 from fleetsync_adapters.paper.faults import Fault, FaultOrder, Misdeed
+from fleetsync_adapters.simulation.life import Life
 from fleetsync_adapters.simulation.observe import Observer
 from fleetsync_adapters.simulation.swarm import Options
 from fleetsync_adapters.simulation.trial import Verdict, attempt
@@ -51,6 +52,16 @@ class Sent(Observer):
     def fullest_minute(self) -> int:
         instants = [at_ms for at_ms, _, _ in self.requests]
         return max(sum(at_ms < other < at_ms + MINUTE_MS for other in instants) + 1 for at_ms in instants)
+
+
+class Turns(Observer):
+    """How often the loop went round."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def turned(self, at_ms: int, life: Life) -> None:
+        self.count += 1
 
 
 @pytest.mark.parametrize("step", range(0, 150, 8))
@@ -240,6 +251,15 @@ def test_a_budget_that_is_cut_and_raised_again_makes_no_burst() -> None:
     assert all(calls <= 60 for calls in minutes[3:5]), minutes
     assert max(minutes) <= 300, minutes
     assert minutes[6] > 100, "it is used again"
+
+
+def test_a_fleet_that_its_budget_cannot_serve_does_not_keep_the_loop_busy() -> None:
+    """Its time stands still, and could run five times as fast: some robot is always about to come due."""
+    turns = Turns()
+    verdict = play(replace(CALM, robots=2_000, accounts=50, calls_per_minute=60, spend="all", changes_per_hour=0.2,
+                           orders_per_hour=0.1), None, turns)
+    assert verdict.calls > 1_000
+    assert turns.count < 10 * verdict.calls
 
 
 def test_five_thousand_events_at_once_are_all_served() -> None:

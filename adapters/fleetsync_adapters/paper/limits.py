@@ -144,6 +144,11 @@ class Limits:
         address = self._addresses.get(ip)
         return address.used if address is not None and address.minute == at_ms // MINUTE_MS else 0
 
+    def is_banned(self, ip: str, at_ms: int) -> bool:
+        """Whether an address is locked out."""
+        address = self._addresses.get(ip)
+        return address is not None and at_ms < address.banned_until_ms
+
     def forgive(self) -> None:
         """Forget everything used and every ban (an operator's wish)."""
         self._addresses.clear()

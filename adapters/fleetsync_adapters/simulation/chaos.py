@@ -263,8 +263,10 @@ class Chaos:
         ip, per_second, until_ms = meal
         if self._world.now_ms >= until_ms or self.ended:
             return
-        verdict = self._world.venue.limits.charge(ip, per_second, self._world.exchange_ms())
-        if verdict.status == 200:  # a decent program stops when it is told to
+        limits, at_ms = self._world.venue.limits, self._world.exchange_ms()
+        if limits.is_banned(ip, at_ms):  # to ask now would only make it longer, for us too
+            return
+        if limits.charge(ip, per_second, at_ms).status == 200:  # a decent program stops when it is told to
             self._world.after(SECOND_MS, self._eat, meal)
 
 
