@@ -5,6 +5,7 @@ A list speaks of every book it names and of every known book it leaves out; `rec
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import chain, islice
 from typing import TYPE_CHECKING
 
 from fleetsync.account import NOTHING, AccountState, Route
@@ -21,7 +22,9 @@ if TYPE_CHECKING:
 
 _PAGES_MAX = 64  # no list is followed further; what is longer stays partial
 _SIBLINGS_MAX = 32  # robots on the same symbol that one external change expedites
+_SIBLINGS_SEEN = 256  # so many are looked through for them
 _SIBLING_FRESH_MS = 1_000
+_ROOMY_RATIO = 1.1  # intervals that are stretched by more say that every call is wanted elsewhere
 _BY_HAND = frozenset({"external", "liquidation"})
 
 
@@ -202,13 +205,20 @@ class Reader:
             state.own("books")[symbol] = book
 
     def _expedite_siblings(self, symbol: str, own: set[int], now_ms: int) -> None:
-        """A hand that closed one position may be closing others on the same symbol: look at them at once."""
-        fleet = self._core.fleet
-        expedited = 0
-        for slot in fleet.same_symbol(symbol):
+        """A hand that closed one position may be closing others on the same symbol: look at them at once.
+
+        Where the budget has room for a guess: in a fleet that it cannot serve, each change found would put guesses in
+        front of those who wait longest, and most of what is found there was never announced.
+        """
+        fleet, expedited = self._core.fleet, 0
+        slots = fleet.same_symbol(symbol)
+        start = self._core.rng.randrange(len(slots)) if len(slots) > _SIBLINGS_MAX else 0
+        for slot in islice(chain(slots[start:], slots[:start]), _SIBLINGS_SEEN):
             if expedited >= _SIBLINGS_MAX:
                 return
-            if slot not in own and fleet.age_as_of(slot) < now_ms - _SIBLING_FRESH_MS:
+            if slot in own or fleet.state_of(slot).route.stretch.ratio > _ROOMY_RATIO:
+                continue
+            if fleet.age_as_of(slot) < now_ms - _SIBLING_FRESH_MS:
                 self._core.expedite(slot, now_ms)
                 expedited += 1
 

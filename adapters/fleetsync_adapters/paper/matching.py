@@ -33,9 +33,11 @@ class Matching:
     def __init__(self, books: Books) -> None:
         """Match these books."""
         self.books = books
+        self.halts_at_ms = FOREVER_MS  # from then on nothing is filled any more, wherever prices go
 
     def touch(self, account: BookAccount, at_ms: int) -> None:
         """Bring one account's books up to an instant."""
+        at_ms = min(at_ms, self.halts_at_ms)
         while account.due_at_ms <= at_ms:
             hit_at_ms, first = self._next_hit(account, at_ms)
             if first is None:

@@ -142,6 +142,7 @@ def converge(world: "World", left: Callable[[], list[str]]) -> tuple[int, list[s
     `left` tells what else has to be over by then.
     """
     world.trader.ended = True
+    world.venue.matching.halts_at_ms = world.exchange_ms()  # in a large fleet some order is always just being filled
     if world.chaos is not None:
         world.chaos.end()
     began_at_ms = world.now_ms
