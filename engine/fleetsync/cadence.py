@@ -6,14 +6,17 @@ same ratio: nobody starves, and no key is recomputed when the budget changes. A 
 that growth.
 """
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from random import Random
 
 from fleetsync.config import Settings
 from fleetsync.model import Phase, Robot
+from fleetsync.units import MINUTE_MS
 
 SLIP_TOLERANCE_MS = 1_000  # a backlog younger than this is caught up with, older ones stretch time
 _SPEED_MIN = 0.001  # stretched time is never taken to be slower than this, so that ratios stay finite
+_FIRST_SPAN_MS = 100  # first runs are spread over no less
 _RATIO_SPAN_MS = 30_000  # the stretch ratio is measured over about this long
 
 
@@ -57,9 +60,23 @@ def apart_ms(rarely_ms: int, key_ms: int, index: int) -> int:
     return rarely_ms - ((rarely_ms * (mixed >> 16)) >> 18)
 
 
-def spread_ms(index: int, count: int, interval_ms: int) -> int:
-    """Where in an interval the first run of the `index`-th of `count` lies."""
-    return interval_ms * index // max(count, 1)
+def first_span_ms(accounts: int, settings: Settings) -> int:
+    """Over how long the first runs of so many accounts are spread: as the budget serves them, so a start is no herd.
+
+    Within a flat interval: first runs lie in stretched time, and over a longer span those at its end would stay unread
+    while others were read again and again.
+    """
+    return max(min(2 * MINUTE_MS * accounts // settings.calls_per_minute, settings.flat_ms), _FIRST_SPAN_MS)
+
+
+def first_runs(robots: Iterable[Robot], settings: Settings) -> Iterator[tuple[Robot, int]]:
+    """Each robot, and how long after the start its first run lies: account after account, in the order they come."""
+    robots, order = list(robots), dict[str, int]()
+    for robot in robots:
+        order.setdefault(robot.account, len(order))
+    span_ms = first_span_ms(len(order), settings)
+    for robot in robots:
+        yield robot, span_ms * order[robot.account] // len(order)
 
 
 def speed_max(settings: Settings) -> float:

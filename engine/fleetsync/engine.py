@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from fleetsync.assembly import exchange_specs, open_store, recent_changes, tariffs_of
+from fleetsync.cadence import first_runs
 from fleetsync.clock import SystemClock
 from fleetsync.collector import keep_large, release
 from fleetsync.config import Settings
@@ -29,7 +30,6 @@ _LOG = logging.getLogger("fleetsync")
 _DRAIN_MS = 2_000  # for calls in flight ...
 _CREW_STOP_MS = 600  # ... and for the workers to end, within 3 s in all
 _CHANGES_PAGE = 500
-_FIRST_RUN_MS = 100  # first runs of accounts are spread by what the budget serves, but by no less than this in all
 
 
 class Engine:
@@ -97,7 +97,8 @@ class Engine:
         self.core.restore(loaded, now_ms, recent)
         for account in self._accounts:
             self.core.add_account(account, now_ms)
-        self._schedule_first(self._robots, now_ms)
+        for robot, after_ms in first_runs(self._robots, self.settings):
+            self.core.add_robot(robot, now_ms, now_ms + after_ms)
         self.core.readmit_events(now_ms)
         self._forget_absent(loaded.robots, loaded.accounts)
         self._accounts, self._robots = [], []
@@ -307,15 +308,6 @@ class Engine:
             assert isinstance(self.clock, SystemClock), "worker processes share the machine's clock"
             return ProcessCrew(self._specs, self.settings, self.clock)
         return LocalCrew(self._specs, self.settings, self.clock)
-
-    def _schedule_first(self, robots: Iterable[Robot], now_ms: int) -> None:
-        """First runs: account after account, as fast as the budget serves them, so that a start is no herd."""
-        order: dict[str, int] = {}
-        for robot in robots:
-            order.setdefault(robot.account, len(order))
-        step_ms = max(2 * 60_000 / self.settings.calls_per_minute, _FIRST_RUN_MS / max(len(order), 1))
-        for robot in robots:
-            self.core.add_robot(robot, now_ms, now_ms + int(order[robot.account] * step_ms))
 
     def _forget_absent(self, robots: Mapping[str, Any], accounts: Mapping[str, Any]) -> None:
         """Rows of robots and accounts that are not in the fleet any more."""

@@ -245,7 +245,7 @@ CANARIES: tuple[tuple[str, Plant, Options], ...] = (
     ("one_run", _runs_twice, replace(BUSY, calls_per_minute=2_400)),
     ("nobody_forgotten", _forgets_to_rearm, BUSY),
     ("nobody_forgotten", _puts_off, BUSY),
-    ("fair_turns", _serves_one_route, replace(BUSY, robots=40, accounts=9, egresses=2, calls_per_minute=60,
+    ("fair_turns", _serves_one_route, replace(BUSY, robots=60, accounts=15, egresses=2, calls_per_minute=60,
                                                 changes_per_hour=2.0)),
     ("stretch_is_used", _stretches_for_nothing, replace(BUSY, calls_per_minute=1_200, minutes=4)),
     ("stretch_is_used", _waits_for_nothing, replace(BUSY, calls_per_minute=150, robots=30, accounts=8)),

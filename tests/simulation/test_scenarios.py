@@ -258,7 +258,7 @@ def test_a_fleet_that_its_budget_cannot_serve_does_not_keep_the_loop_busy() -> N
     turns = Turns()
     verdict = play(replace(CALM, robots=2_000, accounts=50, calls_per_minute=60, spend="all", changes_per_hour=0.2,
                            orders_per_hour=0.1), None, turns)
-    assert verdict.calls > 1_000
+    assert verdict.calls > 500
     assert turns.count < 10 * verdict.calls
 
 

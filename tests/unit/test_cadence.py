@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleetsync.cadence import Intervals, StretchClock, draw_shortening, speed_max, spread_ms
+from fleetsync.cadence import Intervals, StretchClock, draw_shortening, first_runs, speed_max
 from fleetsync.config import Settings
 from fleetsync.heap import DueHeap
 from fleetsync.model import Phase, Robot
@@ -40,10 +40,12 @@ def test_who_was_late_draws_a_place_anywhere_in_the_interval() -> None:
 
 
 @given(st.integers(0, 5_000), st.integers(1, 100_000))
-def test_first_runs_lie_evenly_in_one_interval(count: int, interval_ms: int) -> None:
-    starts = [spread_ms(index, count, interval_ms) for index in range(count)]
-    assert all(0 <= start < interval_ms for start in starts)
-    gaps = {later - earlier for earlier, later in pairwise(starts)}
+def test_first_runs_lie_evenly_in_a_flat_interval_at_most_account_after_account(count: int, limit: int) -> None:
+    robots = [Robot(f"r{number}", f"a{number // 2}", "S") for number in range(count)]
+    starts = [after_ms for _, after_ms in first_runs(robots, Settings(calls_per_minute=limit))]
+    assert all(0 <= start < Settings().flat_ms for start in starts)
+    assert starts[1::2] == starts[:-1:2][:len(starts[1::2])]  # robots of one account are read by one call
+    gaps = {later - earlier for earlier, later in pairwise(starts[::2])}
     assert not gaps or max(gaps) - min(gaps) <= 1
 
 
@@ -53,7 +55,7 @@ def _served(intervals: list[int], a_minute: int, minutes: int, *,
     clock, heap = StretchClock(START_MS), DueHeap(START_MS)
     for slot, interval_ms in enumerate(intervals):
         alike = [other for other, span_ms in enumerate(intervals) if span_ms == interval_ms]
-        heap.put(slot, START_MS + spread_ms(alike.index(slot), len(alike), interval_ms))
+        heap.put(slot, START_MS + interval_ms * alike.index(slot) // len(alike))
     runs: list[list[int]] = [[] for _ in intervals]
     step_ms = 60_000 // a_minute
     for turn in range(minutes * a_minute):

@@ -9,13 +9,13 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from fleetsync.assembly import recent_changes
+from fleetsync.cadence import first_runs
 from fleetsync.core import Core
 from fleetsync.errors import StoreFailed
 from fleetsync.events import Event, Waiter
 from fleetsync.messages import Dispatch, FromWorker, SyncDone
-from fleetsync.model import Robot
 from fleetsync.ports import Batch, Loaded
-from fleetsync.units import MINUTE_MS, SECOND_MS
+from fleetsync.units import SECOND_MS
 from fleetsync_adapters.memory_store import MemoryStore
 from fleetsync_adapters.simulation.crew import SimCrew
 
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 _IDLE_MS = 1_000  # the engine's loop goes round at least this often
 _COMMIT_LAZY_MS = 500
 _COMMIT_RETRY_MS = 1_000
-_FIRST_RUN_MS = 100
 _ENDED_MS = 50  # a worker notices within this that its engine is gone
 
 
@@ -65,7 +64,8 @@ class Life:
         core.restore(loaded, now_ms, recent_changes(self.store, loaded, now_ms))
         for account in world.accounts.values():
             core.add_account(account, now_ms)
-        self._schedule_first(list(world.robots.values()), now_ms)
+        for robot, after_ms in first_runs(world.robots.values(), core.settings):
+            core.add_robot(robot, now_ms, now_ms + after_ms)
         core.readmit_events(now_ms)
         self._forget_absent(loaded)
         self.crew.start()
@@ -239,15 +239,6 @@ class Life:
                 hook(self._world.now_ms, token, why_not)
 
     # -- starting
-
-    def _schedule_first(self, robots: Sequence[Robot], now_ms: int) -> None:
-        """First runs: account after account, as fast as the budget serves them."""
-        order: dict[str, int] = {}
-        for robot in robots:
-            order.setdefault(robot.account, len(order))
-        step_ms = max(2 * MINUTE_MS / self.core.settings.calls_per_minute, _FIRST_RUN_MS / max(len(order), 1))
-        for robot in robots:
-            self.core.add_robot(robot, now_ms, now_ms + int(order[robot.account] * step_ms))
 
     def _forget_absent(self, loaded: Loaded) -> None:
         """Rows of robots and accounts that are not in the fleet any more."""

@@ -3,6 +3,7 @@
 from typing import ClassVar
 
 from fleetsync.account import AccountState, Route
+from fleetsync.cadence import first_span_ms
 from fleetsync.messages import Call, Dispatch, FromWorker, Request, SyncDone, ToWorker, WorkerLost
 from fleetsync.timing import Timing
 from fleetsync.units import MINUTE_MS
@@ -11,7 +12,6 @@ from fleetsync_adapters.simulation.promises import Promise
 from fleetsync_adapters.simulation.world import World
 
 _SMALL_FLEET, _ROBOTS_A_SECOND = 200, 10  # of larger fleets, so many are looked at each second, in turn
-_FIRST_RUN_MS = 100
 _PACE_MIN = 10  # calls a second; below, what an account wants may be more than it may ask
 _PAUSE_MAX_MS = 20_000  # the longest that the engine's loop stands still
 _SLIP_MS = 1_000  # how far a key may lag behind stretched time before that stands still
@@ -93,8 +93,7 @@ class NobodyForgotten(Promise):
     def begun(self, at_ms: int, life: Life) -> None:
         """First runs are spread over a round of the budget."""
         self._gave_way.clear()
-        step_ms = 2 * MINUTE_MS // self.world.settings.calls_per_minute + _FIRST_RUN_MS
-        self._spread_ms = step_ms * (len(self.world.accounts) + 1)
+        self._spread_ms = first_span_ms(len(self.world.accounts), self.world.settings)
 
     def second(self, at_ms: int, world: World) -> None:
         """The next share of the fleet."""
