@@ -58,6 +58,8 @@ class Truth(Promise):
             if index is None:
                 self.broken(f"{_told(change)}: no fill closed it")
                 return
+            if fills[index].size_after:  # the same fill opened what may be told later
+                index -= 1
         else:
             assert change.after is not None
             index = self._state_in(fills, change.after, before)
