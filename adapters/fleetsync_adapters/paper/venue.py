@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TypeVar
 
+from fleetsync.units import MINUTE_MS
 from fleetsync_adapters.paper import views
 from fleetsync_adapters.paper.books import BookAccount, BookOrder, BookRules, Books, BookTrigger
 from fleetsync_adapters.paper.faults import Fault, FaultRates, Faults, Misdeed
@@ -17,6 +18,7 @@ from fleetsync_adapters.paper.matching import Matching
 from fleetsync_adapters.paper.orders import OrderDesk, Ticket
 
 Row = TypeVar("Row")
+_REPEATED_MAX_MS = 5 * MINUTE_MS  # no cache keeps an answer for longer
 _QUESTIONS_KEPT = 200_000  # a forgotten question is answered as things are
 
 
@@ -89,7 +91,8 @@ class Venue:
             if fault.kind is Misdeed.OLDER_STATE:
                 cutoff_ms = at_ms - fault.delay_ms
             elif fault.kind is Misdeed.REPEATED:
-                cutoff_ms = self._asked_at_ms.get(question)
+                asked_at_ms = self._asked_at_ms.get(question, 0)
+                cutoff_ms = asked_at_ms if asked_at_ms > at_ms - _REPEATED_MAX_MS else None
         if cutoff_ms is None and self.faults.remembers_questions:
             if len(self._asked_at_ms) >= _QUESTIONS_KEPT:
                 self._asked_at_ms.clear()
