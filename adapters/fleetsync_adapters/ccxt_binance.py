@@ -1,6 +1,7 @@
 """How Binance USD-M is asked: its raw endpoints, without ccxt's parsers."""
 
 from collections.abc import Callable
+from operator import itemgetter
 from typing import Any
 
 from fleetsync.messages import Call
@@ -18,6 +19,7 @@ _LISTS: dict[Surface, tuple[str, Callable[[rows.Row], tuple[Any, ...]], Callable
     Surface.ORDERS: ("fapiPrivateGetOpenOrders", rows.order_key, rows.binance_order),
     Surface.CONDITIONAL: ("fapiPrivateGetOpenAlgoOrders", rows.conditional_key, rows.binance_conditional),
 }
+_NAME = itemgetter(0, 1)  # of a key: a position's symbol and side, an order's id and symbol
 
 
 async def read_binance(client: Any, call: Call, markets: Markets, now_ms: Callable[[], int]) -> Reading:
@@ -37,7 +39,7 @@ async def read_binance(client: Any, call: Call, markets: Markets, now_ms: Callab
     if market_id and any(row["symbol"] != market_id for row in raw):
         raise BadBody("rows of another symbol")
     keys = sorted(set(map(key, raw)))  # a row told twice is one row
-    if len({told[:2] for told in keys}) < len(keys):  # a position's symbol and side, an order's id and symbol
+    if len(set(map(_NAME, keys))) < len(keys):
         raise BadBody("one thing in two states")
     return Reading(
         key=keys,
