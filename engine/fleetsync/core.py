@@ -306,10 +306,9 @@ class Core:
 
     def drain_due(self, route: Route, now_ms: int) -> None:
         """Move every due robot to its account; one that an answer has covered meanwhile is only re-armed."""
-        fleet, stopped = self.fleet, self.fleet.stopped
         if (head_ms := route.ready.next_due_at_ms()) is not None:  # since the last turn, too
             route.stretch.waited(head_ms, now_ms)
-        stretched_ms = route.stretch.now_ms(now_ms)
+        fleet, stopped, stretched_ms = self.fleet, self.fleet.stopped, route.stretch.now_ms(now_ms)
         # Some wishes lie far back (a list never read): they are due since now. Only what waits *here* stretches time.
         oldest_ms = stretched_ms - SLIP_TOLERANCE_MS
         last, flat_ms = None, 0  # robots of one account often come due together, and want the same
