@@ -1,6 +1,5 @@
 """Tolls: which ledgers a call draws on, and how much of each, by its exchange's tariff and its scope."""
 
-
 from fleetsync.account import AccountState, Route
 from fleetsync.budget import Budget, Charges
 from fleetsync.ledger import Ledger

@@ -201,3 +201,24 @@ def test_without_a_fault_the_budgets_ledger_is_the_exchanges_to_the_call() -> No
     world.run(1_000 - LATENCY_MS)
     assert world.requests == world.core.budget.operator.granted
     settled(world)
+
+
+@pytest.mark.parametrize(("ratio", "guessed"), [(1.0, True), (50.0, False)])
+def test_what_a_hand_did_to_a_robot_is_looked_for_at_others_on_its_symbol_where_the_budget_has_room(
+        ratio: float, guessed: bool) -> None:
+    world = World()
+    truth = world.account("main")
+    world.account("other")
+    world.robot("r")
+    world.run(10_000)  # whose list was read just now is not asked for again
+    world.robot("sibling", "other")
+    world.run(10_000)
+    truth.positions = [position(at_ms=world.now_ms)]
+    begun_ms = world.now_ms
+    for route in world.core.fleet.routes.values():
+        route.stretch.ratio = ratio
+    world.run(31_000)
+    assert any(change.kind == "position_opened" for change in world.changes)
+    urgent = [sent for sent in world.sent
+              if sent.at_ms >= begun_ms and sent.dispatch.account == "other" and sent.dispatch.urgent]
+    assert bool(urgent) == guessed

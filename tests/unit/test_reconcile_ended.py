@@ -1,6 +1,5 @@
 """Orders that have ended: who is told, and for how long an old answer is known for one."""
 
-
 import pytest
 from tests.unit.builders import RULES, T0, book, kinds, lookup, order, orders
 

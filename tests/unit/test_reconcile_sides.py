@@ -1,6 +1,5 @@
 """Sides of a position: flips, hedged accounts, and rows of size zero."""
 
-
 import pytest
 from tests.unit.builders import RULES, T0, book, fill, fills, kinds, lookup, order, orders, position, positions
 

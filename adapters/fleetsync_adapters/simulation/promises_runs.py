@@ -91,7 +91,7 @@ class NobodyForgotten(Promise):
         self._gave_way: dict[str, tuple[float, int]] = {}  # by route: how far its ceilings did, and keys set then last
 
     def begun(self, at_ms: int, life: Life) -> None:
-        """First runs are spread over a round of the budget."""
+        """First runs are spread, as the engine spreads them."""
         self._gave_way.clear()
         self._spread_ms = first_span_ms(len(self.world.accounts), self.world.settings)
 

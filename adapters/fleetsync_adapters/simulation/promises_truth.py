@@ -125,9 +125,8 @@ class Truth(Promise):
             self.broken(f"{_told(change)}: filled {after['filled']}, in truth {unified.filled}")
         if after["status"] == unified.status:
             return
-        tariff = self.world.setup.tariffs[self.world.accounts[change.account].exchange]
-        past = change.seen_at_ms - order.updated_at_ms > tariff.order_retention_ms  # nobody can be asked any more
-        forgets = past or bool(self.world.setup.faults.misdeeds.keys() & _FORGETS)
+        forgets = (bool(self.world.setup.faults.misdeeds.keys() & _FORGETS)
+                   or not self.world.venue.books.remembers(order, self.world.exchange_ms()))
         if after["status"] != "unknown" or not forgets:
             self.broken(f"{_told(change)}: ended {after['status']}, in truth {unified.status}")
 
