@@ -9,7 +9,7 @@ ENGINE = {
     "decisions": ("heap", "ledger", "budget", "cadence", "law", "health", "planner", "book", "evidence",
                   "reconcile_orders", "reconcile"),
     "seams": ("ports",),
-    "core": ("account", "fleet", "tolls", "timing", "sync", "crewing", "journal", "events",
+    "core": ("account", "fleet", "tolls", "rates", "adaptive", "timing", "sync", "crewing", "journal", "events",
              "grants", "trouble", "reading", "settle", "core"),
     "shell": ("clock", "collector", "wire", "link", "worker", "process", "crew", "report", "explain", "assembly",
               "writer", "loop", "engine"),

@@ -9,14 +9,14 @@
 |-----------|-------------------------------|-------------------------------------------------------------------------|
 | words     | units errors model            | milliseconds; the error tree; robots, accounts, positions, changes      |
 |           | messages tariff config        | what moves; what exchanges limit and charge; every setting              |
-| decisions | heap cadence                  | who wants to run when; stretchable time                                 |
+| decisions | heap cadence law              | who wants to run when; stretchable time; the adaptive scale             |
 |           | ledger budget health          | quotas, grants, deferrals, freezes; backoff and circuits                |
 |           | planner                       | the cheapest calls that serve an account's due robots                   |
 |           | book reconcile(_orders)       | (known, snapshot) -> (known, changes, questions)                        |
 | seams     | ports                         | Clock, Exchange, Store, Crew                                            |
 | core      | account fleet                 | the state: accounts and their routes; robots                            |
-|           | tolls timing sync             | what calls draw on; intervals; a dispatch on its way                    |
-|           | crewing journal events        | which worker serves whom; what was found; hints still to be served      |
+|           | tolls rates adaptive timing   | what calls draw on; how often robots change; intervals                  |
+|           | sync crewing journal events   | a dispatch on its way; who serves whom; what was found; hints           |
 |           | grants settle reading trouble | spending the budget; taking answers in; what goes wrong                 |
 |           | core                          | sole owner of all that: receive, tick, commands; no await, no clock     |
 | shell     | clock collector               | time; keeps garbage collection away from what stays                     |

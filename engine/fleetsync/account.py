@@ -16,6 +16,7 @@ from fleetsync.book import Book
 from fleetsync.cadence import StretchClock
 from fleetsync.health import Circuit
 from fleetsync.heap import DueHeap
+from fleetsync.law import Law
 from fleetsync.messages import Call
 from fleetsync.model import Account, Surface
 from fleetsync.planner import Prices
@@ -71,6 +72,7 @@ class Route:
     routine: tuple[Call, ...] = (Call(Surface.POSITIONS),)  # what a quiet account is asked there
     stamps: Stamps = field(default_factory=Stamps)  # one for all routes of a fleet
     circuit: Circuit = field(default_factory=Circuit)
+    law: Law = field(default_factory=Law)  # of the adaptive mode
     urgent_blocked_ms: int = 0  # until when nothing can be granted ...
     scheduled_blocked_ms: int = 0  # ... and until when nothing can but urgent work
     frozen_until_ms: int = 0  # banned: nothing may be sent before, whatever else is free again

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from random import Random
 
 from fleetsync.config import Settings
-from fleetsync.model import Phase, Robot
+from fleetsync.model import Robot
 from fleetsync.units import MINUTE_MS
 
 SLIP_TOLERANCE_MS = 1_000  # a backlog younger than this is caught up with, older ones stretch time
@@ -35,11 +35,9 @@ class Intervals:
         fleet = (settings.holding_ms, settings.working_ms, settings.flat_ms)
         return cls(*(mine if mine is not None else default for mine, default in zip(own, fleet, strict=True)))
 
-    def of_phase(self, phase: int) -> int:
-        """The interval of a phase; an unknown robot is looked at as often as a holding one."""
-        if phase == Phase.FLAT:
-            return self.flat_ms
-        return self.working_ms if phase == Phase.WORKING else self.holding_ms
+    def by_phase(self) -> tuple[int, int, int, int]:
+        """The interval of each phase; an unknown robot is looked at as often as a holding one."""
+        return self.holding_ms, self.holding_ms, self.working_ms, self.flat_ms
 
 
 def draw_shortening(jitter: float, most: float, rng: Random, *, late: bool) -> float:

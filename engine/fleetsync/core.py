@@ -13,10 +13,9 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from random import Random
 
-from fleetsync.account import AccountState, Route
+from fleetsync.account import AccountState
 from fleetsync.book import Rules
 from fleetsync.budget import Budget
-from fleetsync.cadence import SLIP_TOLERANCE_MS
 from fleetsync.config import Settings
 from fleetsync.crewing import Roster
 from fleetsync.errors import ConfigError
@@ -25,7 +24,7 @@ from fleetsync.fleet import Fleet
 from fleetsync.grants import Granter
 from fleetsync.journal import Journal
 from fleetsync.messages import Call, FromWorker, SymbolsUnknown, SyncDone, ToWorker, WorkerLost, WorkerUp
-from fleetsync.model import Account, Change, Phase, Robot, Surface
+from fleetsync.model import Account, Change, Robot, Surface
 from fleetsync.planner import Prices
 from fleetsync.ports import Batch, Loaded
 from fleetsync.settle import Settlement
@@ -104,6 +103,7 @@ class Core:
         """Schedule a robot. Its first run is at `first_at_ms`, at once by default."""
         slot = self.fleet.add_robot(robot)
         state = self.fleet.state_of(slot)
+        self.timing.changed(state)
         self.journal.robot_changed(slot)
         self.roster.fresh[state.index] = state
         if robot.enabled and state.positions_as_of_ms:
@@ -260,7 +260,7 @@ class Core:
             self.settlement.next_step(state, now_ms, key_ms)
         self.settlement.wake(now_ms)
         for route in self.fleet.routes.values():
-            self.drain_due(route, now_ms)
+            self.granter.drain_due(route, now_ms)
         self.granter.grant_urgent(now_ms)
         self.granter.grant_scheduled(now_ms)
         self.inbox.expire(now_ms, self.fleet, self.journal)
@@ -298,33 +298,8 @@ class Core:
         self.timing.renew()
         for route in self.fleet.routes.values():
             route.stretch.measure(now_ms)
-            self.settlement.trouble.weigh_ceilings(route, self.timing.overload.get(route.name, 0.0))
+            self.settlement.trouble.weigh_ceilings(route)
 
     def take_batch(self, rows_max: int | None = None) -> Batch:
         """What has to be committed since the last call."""
         return self.journal.take_batch(self.fleet, rows_max)
-
-    def drain_due(self, route: Route, now_ms: int) -> None:
-        """Move every due robot to its account; one that an answer has covered meanwhile is only re-armed."""
-        if (head_ms := route.ready.next_due_at_ms()) is not None:  # since the last turn, too
-            route.stretch.waited(head_ms, now_ms)
-        fleet, stopped, stretched_ms = self.fleet, self.fleet.stopped, route.stretch.now_ms(now_ms)
-        # Some wishes lie far back (a list never read): they are due since now. Only what waits *here* stretches time.
-        oldest_ms = stretched_ms - SLIP_TOLERANCE_MS
-        last, flat_ms = None, 0  # robots of one account often come due together, and want the same
-        for slot in route.robots.take_due(stretched_ms):
-            state = fleet.account_of[slot]
-            if state is None or state.agenda.stopped or slot in stopped:
-                continue
-            if state is not last:
-                last, flat_ms = state, self.timing.flat_wish_ms(state)
-            wish_ms = flat_ms if flat_ms and fleet.phase[slot] == Phase.FLAT else self.timing.wish_ms(slot, state)
-            if wish_ms > stretched_ms:
-                if not fleet.phase[slot]:  # it joined an account that is read more often than it would be itself
-                    self.settlement.refresh_phase(slot, state)
-                route.robots.put(slot, wish_ms)
-                continue
-            state.wait(slot)
-            route.due += 1
-            if not state.busy:
-                route.ready.put_sooner(state.index, max(wish_ms, oldest_ms))

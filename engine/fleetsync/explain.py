@@ -20,7 +20,7 @@ def explain(core: "Core", robot_id: str, now_ms: int) -> dict[str, Any]:
     slot = fleet.slot(robot_id)
     state = fleet.state_of(slot)
     route, phase = state.route, Phase(fleet.phase[slot])
-    interval_ms = core.timing.interval_ms(slot, phase, state)
+    interval_ms = core.timing.intervals_ms(slot, state)[phase]
     next_ms = _next_run_ms(core, slot, state, now_ms)
     as_of_ms = fleet.age_as_of(slot)
     calls = sum(call.pages for call in state.last_calls)
@@ -40,11 +40,10 @@ def explain(core: "Core", robot_id: str, now_ms: int) -> dict[str, Any]:
 
 def _why(core: "Core", slot: int, state: "AccountState", phase: Phase) -> str:
     fleet = core.fleet
-    if core.timing.adaptive and phase is not Phase.UNKNOWN:
-        source = "given" if slot in fleet.rate_of else "learnt"
-        rate = core.timing.robot_rate(slot) * HOUR_MS
-        return (f"adaptive: {rate:.2g} unannounced changes an hour ({source}), an account rate of "
-                f"{core.timing.rate(state) * HOUR_MS:.2g}, between the floor and the ceiling of its phase")
+    if core.timing.adaptive is not None and phase is not Phase.UNKNOWN:
+        source, rates = "given" if slot in fleet.rate_of else "learnt", core.timing.adaptive.rates
+        return (f"adaptive: {rates.of_robot(slot) * HOUR_MS:.2g} unannounced changes an hour ({source}), an account "
+                f"rate of {rates.of_account(state) * HOUR_MS:.2g}, between the floor and the ceiling of its phase")
     reasons = {
         Phase.HOLDING: "a position is open", Phase.WORKING: "orders rest, no position", Phase.FLAT: "nothing is held",
         Phase.UNKNOWN: "not proven yet: looked at as often as a holding robot",

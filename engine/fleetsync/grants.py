@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 from fleetsync.account import CLEAR, NOBODY, NOTHING, AccountState, Route
 from fleetsync.budget import Charges, Deferral, dispatch_calls_max
+from fleetsync.cadence import SLIP_TOLERANCE_MS
 from fleetsync.messages import Call, Dispatch, OpenExchange
-from fleetsync.model import Surface
+from fleetsync.model import Phase, Surface
 from fleetsync.planner import Need, answers, cut, plan
 from fleetsync.sync import Sync
 
@@ -56,6 +57,35 @@ class Granter:
             message = OpenExchange(sync.id, route.exchange, route.egress, now_ms + self._core.settings.grant_valid_ms)
             self._core.commands.append((worker, message))
 
+    def drain_due(self, route: Route, now_ms: int) -> None:
+        """Move every due robot to its account; one that an answer has covered meanwhile is only re-armed."""
+        if (head_ms := route.ready.next_due_at_ms()) is not None:  # since the last turn, too
+            route.stretch.waited(head_ms, now_ms)
+        core, fleet, timing = self._core, self._core.fleet, self._core.timing
+        stopped, stretched_ms = fleet.stopped, route.stretch.now_ms(now_ms)
+        # Some wishes lie far back (a list never read): they are due since now. Only what waits *here* stretches time.
+        oldest_ms = stretched_ms - SLIP_TOLERANCE_MS
+        shared_ms: Sequence[int] = ()
+        last, flat_ms = None, 0  # robots of one account often come due together, and want the same
+        for slot in route.robots.take_due(stretched_ms):
+            state = fleet.account_of[slot]
+            if state is None or state.agenda.stopped or slot in stopped:
+                continue
+            if state is not last:
+                last, flat_ms = state, timing.flat_wish_ms(state)
+                shared_ms = () if flat_ms else timing.shared_ms(state)
+            is_flat = flat_ms and fleet.phase[slot] == Phase.FLAT
+            wish_ms = flat_ms if is_flat else timing.wish_ms(slot, state, shared_ms)
+            if wish_ms > stretched_ms:
+                if not fleet.phase[slot]:  # it joined an account that is read more often than it would be itself
+                    core.settlement.refresh_phase(slot, state)
+                route.robots.put(slot, wish_ms)
+                continue
+            state.wait(slot)
+            route.due += 1
+            if not state.busy:
+                route.ready.put_sooner(state.index, max(wish_ms, oldest_ms))
+
     def grant_urgent(self, now_ms: int) -> None:
         """Serve the urgent lanes, who has waited longest first, with a scheduled account now and then.
 
@@ -100,7 +130,7 @@ class Granter:
             head_ms = route.robots.next_due_at_ms()
             if head_ms is None or not route.stretch.hasten(head_ms, now_ms):
                 return
-            self._core.drain_due(route, now_ms)
+            self.drain_due(route, now_ms)
             while route.scheduled_blocked_ms <= now_ms and self.scheduled_blocked_ms <= now_ms:
                 if not self._serve_scheduled(route, now_ms):
                     break
@@ -219,7 +249,7 @@ class Granter:
         nothing_on = agenda is CLEAR or not (agenda.urgent or agenda.questions or agenda.pages)
         if nothing_on and not state.books and state.route.one_list:
             return _ROUTINE if state.waiting else _NOTHING  # who waits is due: what is read re-arms all that it covers
-        fleet, offers_conditional = self._core.fleet, state.route.conditional
+        fleet, timing, offers_conditional = self._core.fleet, self._core.timing, state.route.conditional
         positions = False
         orders: dict[str, int] = {}  # symbol -> due since; what is asked for at once comes before all that
         conditional: dict[str, int] = {}
@@ -229,9 +259,11 @@ class Granter:
                 orders[fleet.symbols[slot]] = 0
             if offers_conditional and fleet.conditional_as_of(state, slot) < since_ms:
                 conditional[fleet.symbols[slot]] = 0
+        shared_ms = timing.shared_ms(state)
         for slot in state.waiting:
-            due_ms = self._core.timing.surfaces_due(slot, state)
-            until_ms = stretched_ms + self._core.timing.interval_ms(slot, fleet.phase[slot], state) // _NEARLY_DUE
+            intervals_ms = shared_ms or timing.intervals_ms(slot, state)
+            due_ms = timing.surfaces_due(slot, state, intervals_ms)
+            until_ms = stretched_ms + intervals_ms[fleet.phase[slot]] // _NEARLY_DUE
             positions = positions or due_ms[0] <= until_ms
             symbol = fleet.symbols[slot]
             if 0 <= due_ms[1] <= until_ms:

@@ -12,7 +12,7 @@ from fleetsync.messages import Call
 from fleetsync.model import Surface
 from fleetsync.tariff import Scope, Tariff
 
-_PRICE_UNIT = 1_000_000_000  # prices are integers: billionths of a quota per minute
+PRICE_UNIT = 1_000_000_000  # prices are integers: billionths of a quota per minute
 _BY_SYMBOL = (Surface.ORDERS, Surface.CONDITIONAL)
 _LISTS = (Surface.POSITIONS, *_BY_SYMBOL)
 
@@ -37,9 +37,9 @@ class Prices:
         per_minute = {quota.name: quota.limit * 60_000 // quota.window_ms or 1 for quota in tariff.quotas}
         egress = {quota.name for quota in tariff.quotas if quota.scope is Scope.EGRESS}
         self._prices = {
-            key: _PRICE_UNIT // calls_per_minute
+            key: PRICE_UNIT // calls_per_minute
             + sum(
-                weight * _PRICE_UNIT // per_minute[name]
+                weight * PRICE_UNIT // per_minute[name]
                 for name, weight in cost.weights
                 # A limit that only this account shares is no price to the fleet; it is a gate, and the budget keeps it.
                 if name in egress
@@ -50,6 +50,7 @@ class Prices:
         self._every = {surface: self._prices.get(surface.value) for surface in Surface}
         self._orders_shown = tariff.positions_show_orders
         self._rounds: dict[int, float] = {}
+        self.orders_share = (self._one[Surface.ORDERS] or 0) / PRICE_UNIT  # of one symbol, as `round_of` counts
 
     def of(self, surface: Surface, *, one_symbol: bool) -> int | None:
         """The price of a page; None where the exchange cannot be asked so."""
@@ -63,7 +64,7 @@ class Prices:
             if not self._orders_shown:
                 one, every = self._one[Surface.ORDERS], self._every[Surface.ORDERS]
                 price += min([asked for asked in (one and one * robots, every) if asked], default=0)
-            cost = self._rounds[robots] = price / _PRICE_UNIT
+            cost = self._rounds[robots] = price / PRICE_UNIT
         return cost
 
 

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING
 
 from fleetsync.account import CLEAR, NOBODY, AccountState
+from fleetsync.adaptive import Adaptive
 from fleetsync.book import Book, Sight
 from fleetsync.cadence import SLIP_TOLERANCE_MS
 from fleetsync.events import Event
@@ -64,9 +65,9 @@ class Settlement:
             for symbol, seen in sights.items():
                 together.update(self.reader.reconcile(state, symbol, seen, now_ms))
             touched = together
-        if core.timing.adaptive and stamps.positions_as_of_ms[index] > read_before_ms:
-            core.timing.waited(state, stamps.positions_as_of_ms[index] - read_before_ms)
-            self._learn(touched, core.journal.found_since(changes_before), read_before_ms, now_ms)
+        if core.timing.adaptive is not None and stamps.positions_as_of_ms[index] > read_before_ms:
+            core.timing.adaptive.waited(state, stamps.positions_as_of_ms[index] - read_before_ms)
+            self._learn(core.timing.adaptive, touched, core.journal.found_since(changes_before), read_before_ms, now_ms)
         self._finish(state, sync, touched, now_ms, late=late)
 
     def _read(self, state: AccountState, sync: Sync, done: SyncDone, now_ms: int) -> dict[str, list[Sight]]:
@@ -95,7 +96,7 @@ class Settlement:
         quiet = state.agenda is CLEAR and sync.calls is state.route.routine and not (state.books or sync.urgent_slots)
         told = answer.rows is not None or answer.fault is not None or not answer.complete
         awaited = inbox.pending or inbox.waiters or self._core.fleet.unread or state.route.circuit.failures
-        return quiet and not (told or awaited or state.waiting or self._core.timing.adaptive)
+        return quiet and not (told or awaited or state.waiting or self._core.timing.adaptive is not None)
 
     def _put_back(self, state: AccountState, sync: Sync, as_of_ms: int, now_ms: int) -> None:
         """An account is as it was: its robots go back to the heap."""
@@ -118,12 +119,11 @@ class Settlement:
         if state.waiting:
             self.next_step(state, now_ms, max(oldest_ms, stretched_ms - _PLACE_KEPT_MS))
 
-    def _learn(self, touched: Iterable[int], found: set[str], since_ms: int, now_ms: int) -> None:
+    def _learn(self, law: Adaptive, touched: Iterable[int], found: set[str], since_ms: int, now_ms: int) -> None:
         fleet = self._core.fleet
         for slot in touched:
             if fleet.account_of[slot] is not None:
-                changed = fleet.ids[slot] in found
-                self._core.timing.learn(slot, changed=changed, since_ms=since_ms, now_ms=now_ms)
+                law.learn(slot, changed=fleet.ids[slot] in found, since_ms=since_ms, now_ms=now_ms)
 
     def abandon(self, sync: Sync, now_ms: int) -> None:
         """Nothing will be heard of this sync: whoever waited for it waits again."""
@@ -187,11 +187,11 @@ class Settlement:
         Returns the oldest wish among these, or `stretched_ms`.
         """
         fleet, route, timing = self._core.fleet, state.route, self._core.timing
-        still_due, oldest_ms = [], stretched_ms
+        still_due, oldest_ms, shared_ms = [], stretched_ms, timing.shared_ms(state)
         for slot in () if state.agenda.stopped else state.waiting:
             if slot in fleet.stopped:
                 continue
-            wish_ms = timing.wish_ms(slot, state)
+            wish_ms = timing.wish_ms(slot, state, shared_ms)
             if wish_ms > stretched_ms:
                 route.robots.put(slot, wish_ms)
             else:

@@ -179,11 +179,11 @@ class Trouble:
                 for ledger in self._core.tolls.reported(route, now_ms):
                     ledger.observe(request.used_weight, request.sent_at_ms, now_ms)
 
-    def weigh_ceilings(self, route: Route, overload: float) -> None:
+    def weigh_ceilings(self, route: Route) -> None:
         """Say it where the budget cannot hold the ceilings of the adaptive mode, and when it can again."""
         journal, key = self._core.journal, f"ceilings:{route.name}"
-        if overload > 1:
+        if route.law.overload > 1:
             journal.notice("warning", key, f"{route.name}: the budget cannot hold holding_ceiling_s and "
-                                           f"flat_ceiling_s; they give way {overload:.1f} times over")
+                                           f"flat_ceiling_s; they give way {route.law.overload:.1f} times over")
         else:
             journal.over(key, f"{route.name}: the budget holds the ceilings again")

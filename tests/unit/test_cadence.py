@@ -18,7 +18,7 @@ START_MS = 1_700_000_000_000
 
 def test_the_intervals_are_the_plans_and_an_unknown_robot_is_looked_at_like_a_holding_one() -> None:
     intervals = Intervals.of(Settings())
-    assert {phase.name: intervals.of_phase(phase) for phase in Phase} == {
+    assert {phase.name: intervals.by_phase()[phase] for phase in Phase} == {
         "UNKNOWN": 5_000, "HOLDING": 5_000, "WORKING": 5_000, "FLAT": 30_000}
 
 

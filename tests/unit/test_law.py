@@ -4,15 +4,15 @@ from random import Random
 
 import pytest
 
-from fleetsync.law import Demand
+from fleetsync.law import Bounds, Demand
 
 _FLOOR_MS = 1_000
-_Account = tuple[float, float, tuple[int, int, int]]  # cost, root, bounds
+_Account = tuple[float, float, Bounds]  # cost, root, bounds
 
 
 def _accounts(rng: Random, count: int, *, aim: float = 1.0) -> list[_Account]:
     ceilings_ms = [10_000 if rng.random() < 0.4 else 120_000 for _ in range(count)]
-    return [(rng.choice([1.0, 5.0]), rng.lognormvariate(0, 1.5), (_FLOOR_MS, int(ceiling_ms * aim), ceiling_ms))
+    return [(rng.choice([1.0, 5.0]), rng.lognormvariate(0, 1.5), Bounds(_FLOOR_MS, int(ceiling_ms * aim), ceiling_ms))
             for ceiling_ms in ceilings_ms]
 
 
@@ -21,10 +21,10 @@ def _spent(accounts: list[_Account], scale: float) -> float:
 
 
 def _passed(accounts: list[_Account], budget: float, scale: float | None) -> float:
-    demand = Demand()
-    for cost, root, bounds_ms in accounts:
-        demand.add(cost, root, bounds_ms, scale)
-    return demand.scale_for(budget, scale)
+    demand = Demand(scale)
+    for cost, root, bounds in accounts:
+        demand.add(cost, root, bounds)
+    return demand.scale_for(budget)
 
 
 @pytest.mark.parametrize("seed", range(40))
@@ -42,7 +42,7 @@ def test_a_few_passes_find_the_scale_that_spends_the_budget_to_the_full(seed: in
 @pytest.mark.parametrize("seed", range(20))
 def test_where_only_ceilings_bind_eight_passes_are_enough_also_after_the_budget_has_moved(seed: int) -> None:
     rng = Random(seed)
-    accounts = [(cost, root, (0, aim_ms, aim_ms)) for cost, root, (_, aim_ms, _) in _accounts(rng, 200)]
+    accounts = [(cost, root, Bounds(0, aim_ms, aim_ms)) for cost, root, (_, aim_ms, _) in _accounts(rng, 200)]
     scale: float | None = None
     for share in (1.2, 8.0, 1.02, 3.0):
         budget = _spent(accounts, 1e12) * share
@@ -63,7 +63,7 @@ def test_with_a_budget_below_all_ceilings_every_interval_is_beyond_its_ceiling_a
 
 def test_who_is_aimed_below_its_ceiling_costs_more_and_only_the_ceilings_themselves_say_what_cannot_be_held() -> None:
     accounts = _accounts(Random(2), 50, aim=0.8)
-    demand = Demand()
-    for cost, root, bounds_ms in accounts:
-        demand.add(cost, root, bounds_ms, 1e9)
+    demand = Demand(1e9)
+    for cost, root, bounds in accounts:
+        demand.add(cost, root, bounds)
     assert demand.bound == pytest.approx(demand.least / 0.8)

@@ -5,7 +5,6 @@ from typing import ClassVar
 from fleetsync.account import AccountState, Route
 from fleetsync.cadence import first_span_ms
 from fleetsync.messages import Call, Dispatch, FromWorker, Request, SyncDone, ToWorker, WorkerLost
-from fleetsync.timing import Timing
 from fleetsync.units import MINUTE_MS
 from fleetsync_adapters.simulation.life import Life
 from fleetsync_adapters.simulation.promises import Promise
@@ -136,19 +135,19 @@ class NobodyForgotten(Promise):
 
     def _longest_ms(self, slot: int, state: AccountState, life: Life, at_ms: int) -> int:
         """The longest that a robot may want to wait, in stretched time."""
-        settings, timing = self.world.settings, life.core.timing
+        settings = self.world.settings
         robot = self.world.robots[life.core.fleet.ids[slot]]
         longest_ms = max(robot.flat_ms or settings.flat_ms, robot.holding_ms or settings.holding_ms,
                          robot.working_ms or settings.working_ms)
         if settings.mode == "adaptive":  # a ceiling gives way where the budget cannot hold it, and the engine says so
             ceiling_ms = max(settings.flat_ceiling_ms, settings.holding_ceiling_ms)
-            longest_ms = max(longest_ms, int(ceiling_ms * self._giving_way(state.route, timing, at_ms, ceiling_ms)))
+            longest_ms = max(longest_ms, int(ceiling_ms * self._giving_way(state.route, at_ms, ceiling_ms)))
         return longest_ms
 
-    def _giving_way(self, route: Route, timing: Timing, at_ms: int, ceiling_ms: int) -> float:
+    def _giving_way(self, route: Route, at_ms: int, ceiling_ms: int) -> float:
         """How far the ceilings gave way when the keys were set that have not come due yet."""
         stretched_ms = route.stretch.now_ms(at_ms)
-        now = max(timing.overload.get(route.name, 0.0), 1.0)
+        now = max(route.law.overload, 1.0)
         before, until_ms = self._gave_way.get(route.name, (1.0, 0))
         if now >= before or stretched_ms > until_ms:
             self._gave_way[route.name] = now, stretched_ms + int(now * ceiling_ms)
@@ -156,7 +155,7 @@ class NobodyForgotten(Promise):
 
     def _look_at_age(self, slot: int, state: AccountState, life: Life, at_ms: int, longest_ms: int) -> None:
         core = life.core
-        if core.timing.overload.get(state.route.name, 0.0) > 1:
+        if state.route.law.overload > 1:
             return  # said loudly by the engine: the budget cannot hold the ceilings
         if self.world.settings.account_calls_per_second < _PACE_MIN:
             return  # an account's own pace holds it back, which is no quota: time does not stand still for it
