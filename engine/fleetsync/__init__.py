@@ -11,7 +11,7 @@
 |           | messages tariff config        | what moves; what exchanges limit and charge; every setting              |
 | decisions | heap cadence law              | who wants to run when; stretchable time; the adaptive scale             |
 |           | ledger budget health          | quotas, grants, deferrals, freezes; backoff and circuits                |
-|           | planner                       | the cheapest calls that serve an account's due robots                   |
+|           | planner meter                 | the cheapest calls that serve what is due; requests, counted exactly    |
 |           | book reconcile(_orders)       | (known, snapshot) -> (known, changes, questions)                        |
 | seams     | ports                         | Clock, Exchange, Store, Crew                                            |
 | core      | account fleet                 | the state: accounts and their routes; robots                            |

@@ -7,7 +7,7 @@ renewed by passes over the fleet that take some seconds each (see `law`).
 """
 
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterable
 from math import sqrt
 
 from fleetsync.account import AccountState, Route
@@ -20,12 +20,13 @@ from fleetsync.tariff import Scope
 from fleetsync.units import MINUTE_MS
 
 _RATE_MIN = 1e-15  # nobody's interval is infinite
-_PASS_STEPS, _STEP_MOST = 10, 1_000  # the fleet's sums are renewed in so many steps, or in more of so many accounts
+_PASS_STEPS, _STEP_MOST = 20, 1_000  # the fleet's sums are renewed in so many steps, or in more of so many accounts
 _ROOTS_ANEW = 8  # pooled rates move slowly: each root is worked out anew in one pass of so many at the latest
 _USABLE = 0.97  # the share of a quota that the budget can really grant
 _LEAD_MOST = 0.3  # of a ceiling: so far below it is aimed at most
 _LEAD_FADES = 0.99  # a second
-_ALL_FLAT = {int(Phase.FLAT)}
+_HOLDING, _WORKING, _FLAT = int(Phase.HOLDING), int(Phase.WORKING), int(Phase.FLAT)
+_ALL_FLAT = {_FLAT}
 _RATIO_HELD = 2.0  # how far ceilings are held against a stretch: beyond it they give way with all the others
 
 
@@ -136,13 +137,15 @@ class Adaptive:
         root = self._roots[index] if index < len(self._roots) else 0.0
         if not root or not (index + self._passes) % _ROOTS_ANEW:
             root = self._root(state)
-        phase = 3 if self._flat[index] else 1
+        phase = _FLAT if self._flat[index] else _HOLDING
         cost = route.prices.round_of(len(state.slots))
         law.demand.add(cost, root, bounds[phase])
         law.planned += cost / self._planned_ms[phase]
-        for orders_phase in self._orders_asked(state) if state.books else ():
-            law.demand.add(route.prices.orders_share, root, bounds[orders_phase])
-            law.planned += route.prices.orders_share / self._planned_ms[orders_phase]
+        if state.books and route.tariff.positions_show_orders:
+            for orders_phase, books in self._orders_asked(state):
+                cost = books * route.prices.orders_share
+                law.demand.add(cost, root, bounds[orders_phase])
+                law.planned += cost / self._planned_ms[orders_phase]
 
     def _begin(self, route: Route) -> tuple[Bounds, ...]:
         floor_ms = self._fleet.settings.floor_ms
@@ -151,12 +154,15 @@ class Adaptive:
         return bounds
 
     @staticmethod
-    def _orders_asked(state: AccountState) -> Iterator[Phase]:
-        """Where the positions list answers for quiet books: of each other book, how its orders are asked for."""
-        if state.route.tariff.positions_show_orders:
-            for book in state.books.values():
-                if not book.is_quiet:
-                    yield Phase.WORKING if book.orders else Phase.FLAT
+    def _orders_asked(state: AccountState) -> Iterable[tuple[int, int]]:
+        """Where the positions list answers for quiet books: how the orders of the others are asked for, of how many."""
+        working = flat = 0
+        for book in state.books.values():
+            if book.orders:
+                working += 1
+            elif not book.is_quiet:
+                flat += 1
+        return [(phase, books) for phase, books in ((_WORKING, working), (_FLAT, flat)) if books]
 
     def _affordable(self, route: Route) -> float:
         """What the scarcest quota can pay a millisecond, in units of cost."""

@@ -6,6 +6,7 @@ accounts that share its IP quotas, its circuit and its stretched time.
 """
 
 from array import array
+from typing import TypeVar
 
 from fleetsync.account import AccountState, Route, Stamps
 from fleetsync.book import Book
@@ -20,12 +21,13 @@ from fleetsync.units import HOUR_MS
 
 _PHASES = tuple(Phase)  # by number: cheaper than making one from its number
 _ROOMY, _ROOM = 10_000, 200  # bytes of a set that are never too many, and so many more for each slot in it
+Slots = TypeVar("Slots", set[int], dict[int, tuple[str, str]])
 _SCAN_MAX = 8  # accounts with more robots than this get an index by symbol
 
 
-def lean(slots: set[int]) -> set[int]:
-    """The same set; in one of its own size where it held the whole fleet once, since sets never give memory back."""
-    return set(slots) if slots.__sizeof__() > _ROOMY + _ROOM * len(slots) else slots
+def lean(slots: Slots) -> Slots:
+    """The same; in one of its own size where it held the whole fleet once: sets and dicts never give memory back."""
+    return type(slots)(slots) if slots.__sizeof__() > _ROOMY + _ROOM * len(slots) else slots
 
 
 class Fleet:

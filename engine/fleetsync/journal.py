@@ -3,8 +3,6 @@
 Changes are numbered here, in the order in which they were found, and go out in the same batch as the state they make.
 """
 
-from array import array
-from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,12 +11,12 @@ from fleetsync.account import AccountState
 from fleetsync.book import Finding, plain
 from fleetsync.fleet import Fleet, lean
 from fleetsync.messages import Request
+from fleetsync.meter import CallMeter
 from fleetsync.model import Certainty, Change, Order, Position
 from fleetsync.ports import Batch, Instants, Loaded
 from fleetsync.units import MINUTE_MS
 
 _AGES_A_ROW = 5  # so many robots' instants cost as much as one robot's row
-_FRESH_MAX = 1_000  # instants; more would make the next sorting-in a pause that can be felt
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,73 +26,6 @@ class Notice:
     level: str  # "info" | "warning" | "error"
     key: str
     text: str
-
-
-class CallMeter:
-    """Counts requests as the exchange sees them: in all, and in the worst 60 s, wherever they start.
-
-    Exact at any rate: requests are kept as a count an instant, and sorted in by the thousand or when somebody asks.
-    """
-
-    def __init__(self) -> None:
-        self.calls = 0
-        self._fresh: dict[int, int] = {}  # instant -> requests that are not sorted in yet
-        self._at_ms = array("q")  # instants of the last minutes with requests, ascending ...
-        self._upto = array("q")  # ... and how many requests there were up to and at each
-        self._worst_minute = 0
-
-    def count(self, sent_at_ms: int) -> None:
-        """One request was sent; reports may come a little out of order."""
-        self.calls += 1
-        self._fresh[sent_at_ms] = self._fresh.get(sent_at_ms, 0) + 1
-        if len(self._fresh) >= _FRESH_MAX:
-            self._sort_in()
-
-    @property
-    def worst_minute(self) -> int:
-        """Requests in the fullest 60 s so far."""
-        self._sort_in()
-        return self._worst_minute
-
-    def last_minute(self, now_ms: int) -> int:
-        """Requests in the 60 s up to now."""
-        self._sort_in()
-        return (self._upto[-1] if self._upto else 0) - self._before(now_ms - MINUTE_MS)
-
-    def _before(self, at_ms: int) -> int:
-        """Requests up to and at an instant."""
-        index = bisect_right(self._at_ms, at_ms)
-        return self._upto[index - 1] if index else 0
-
-    def _sort_in(self) -> None:
-        """Take the fresh ones in, and look at every window that ends at one of them or after it."""
-        if not self._fresh:
-            return
-        fresh, self._fresh = self._fresh, {}
-        ends_ms, upto = self._at_ms, self._upto
-        index = bisect_left(ends_ms, min(fresh))
-        sent = upto[index - 1] if index else 0
-        before = sent
-        for at_ms, sent_by_then in zip(ends_ms[index:], upto[index:], strict=True):
-            fresh[at_ms] = fresh.get(at_ms, 0) + sent_by_then - before
-            before = sent_by_then
-        del ends_ms[index:], upto[index:]
-        worst, start = self._worst_minute, 0
-        for at_ms in sorted(fresh):
-            sent += fresh[at_ms]
-            ends_ms.append(at_ms)
-            upto.append(sent)
-            start = bisect_right(ends_ms, at_ms - MINUTE_MS, start)
-            worst = max(worst, sent - (upto[start - 1] if start else 0))
-        self._worst_minute = worst
-        if ends_ms[0] < ends_ms[-1] - 4 * MINUTE_MS:
-            self._forget_before(ends_ms[-1] - 2 * MINUTE_MS)
-
-    def _forget_before(self, at_ms: int) -> None:
-        index = bisect_right(self._at_ms, at_ms)
-        gone = self._upto[index - 1]
-        self._at_ms = self._at_ms[index:]
-        self._upto = array("q", [sent - gone for sent in self._upto[index:]])
 
 
 class Journal:
@@ -121,7 +52,7 @@ class Journal:
         self.store_failing_since_ms = 0  # the store takes no commits since then; 0 while it does
         self._dirty: set[int] = set()
         self._aged: set[int] = set()
-        self._unsure: set[int] = set()  # robots whose rows, as written last, do not say "agreed"
+        self._unsure: dict[int, tuple[str, str]] = {}  # (certainty, stopped) of rows, as written last, not "agreed"
         self._dirty_accounts: list[AccountState] = []
         self._said: dict[str, int] = {}  # key -> into which minute it lasts; 0 where it is over only when it is said so
 
@@ -151,7 +82,7 @@ class Journal:
         """The robot's row goes."""
         self._dirty.discard(slot)
         self._aged.discard(slot)
-        self._unsure.discard(slot)
+        self._unsure.pop(slot, None)
         self._said.pop(f"robot:{robot_id}", None)
         self.batch.robots[robot_id] = None
 
@@ -220,7 +151,9 @@ class Journal:
             state = fleet.account_of[slot]
             if state is not None:
                 row = batch.robots[fleet.ids[slot]] = robot_row(fleet, slot, state)
-                (self._unsure.discard if row["certainty"] == Certainty.AGREED else self._unsure.add)(slot)
+                self._unsure.pop(slot, None)
+                if row["certainty"] != Certainty.AGREED:
+                    self._unsure[slot] = row["certainty"], row["stopped"]
         batch.accounts.update((state.account.id, state.row()) for state in self._dirty_accounts)
         self._dirty_accounts = []
         self._dirty, self._aged, self._unsure = lean(self._dirty), lean(self._aged), lean(self._unsure)
@@ -233,12 +166,14 @@ class Journal:
 
     def _age(self, fleet: Fleet, batch: Batch, slots: Iterable[int]) -> Iterator[int]:
         """Put robots' instants into the batch; gives those of which more is new than that."""
-        ids, account_of, certainty, unsure = fleet.ids, fleet.account_of, fleet.certainty, self._unsure
+        ids, account_of, unsure = fleet.ids, fleet.account_of, self._unsure
         for slot in slots:
             state = account_of[slot]
             if state is None:
                 continue
-            if slot in unsure or slot in self._dirty or certainty(slot) is not Certainty.AGREED:
+            certainty = fleet.certainty(slot)
+            now = None if certainty is Certainty.AGREED else (certainty.value, stopped_by(fleet, slot, state))
+            if now != unsure.get(slot) or slot in self._dirty:
                 yield slot
             else:
                 batch.ages[ids[slot]] = instants(fleet, slot, state)
@@ -311,10 +246,14 @@ def instants(fleet: Fleet, slot: int, state: AccountState) -> Instants:
     return read_ms, fleet.orders_as_of(state, slot), state.conditional_as_of_ms, fleet.age_as_of(slot), event_ms
 
 
+def stopped_by(fleet: Fleet, slot: int, state: AccountState) -> str:
+    """Why a robot is stopped, itself or with its account; "" where it runs."""
+    return fleet.stopped.get(slot, "") or state.agenda.stopped
+
+
 def robot_row(fleet: Fleet, slot: int, state: AccountState) -> dict[str, Any]:
     """A robot as the store keeps it."""
     intervals = fleet.intervals_of.get(slot)
-    stopped = fleet.stopped.get(slot, "") or state.stopped
     certainty = fleet.certainty(slot)
     positions_ms, orders_ms, conditional_ms, sync_ms, event_ms = instants(fleet, slot, state)
     return {
@@ -326,5 +265,6 @@ def robot_row(fleet: Fleet, slot: int, state: AccountState) -> dict[str, Any]:
         "working_ms": intervals.working_ms if intervals else None,
         "flat_ms": intervals.flat_ms if intervals else None,
         "positions_as_of_ms": positions_ms, "orders_as_of_ms": orders_ms, "conditional_as_of_ms": conditional_ms,
-        "last_sync_at_ms": sync_ms, "last_event_at_ms": event_ms, "stopped": stopped, "certainty": certainty.value,
+        "last_sync_at_ms": sync_ms, "last_event_at_ms": event_ms,
+        "stopped": stopped_by(fleet, slot, state), "certainty": certainty.value,
     }

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleetsync.journal import CallMeter
+from fleetsync.meter import CallMeter
 from fleetsync.units import MINUTE_MS
 
 START_MS = 1_760_000_000_000

@@ -56,14 +56,26 @@ def test_a_robot_whose_certainty_changed_is_written_whole_and_after_that_by_its_
     truth.positions.clear()
     while world.core.fleet.certainty(0) is not Certainty.DISPUTED:
         world.run(50)
-    for _ in range(2):
-        disputed = heartbeat_of(world, "r0")
-        assert disputed.robots["r0"] is not None
-        assert disputed.robots["r0"]["certainty"] == "disputed"
-        assert not disputed.ages
+    told = [row for batch in (*world.batches, heartbeat_of(world, "r0")) if (row := batch.robots.get("r0")) is not None]
+    assert told[-1]["certainty"] == "disputed"
+    assert heartbeat_of(world, "r0").ages.keys() == {"r0"}
     world.run(60_000)
     assert world.core.fleet.certainty(0) is Certainty.AGREED
     assert "r0" in heartbeat_of(world, "r0").ages
+
+
+def test_a_robot_that_is_stopped_for_another_reason_is_written_whole() -> None:
+    world = quiet_world(1)
+    for why in ("its key was refused", "somebody said so"):
+        world.core.fleet.stopped[0] = why
+        row = heartbeat_of(world, "r0").robots["r0"]
+        assert row is not None
+        assert (row["certainty"], row["stopped"]) == ("unknown", why)
+        assert not heartbeat_of(world, "r0").robots
+    del world.core.fleet.stopped[0]
+    row = heartbeat_of(world, "r0").robots["r0"]
+    assert row is not None
+    assert (row["certainty"], row["stopped"]) == ("agreed", "")
 
 
 def test_a_robot_that_left_has_no_heartbeat() -> None:

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from fleetsync.account import AccountState
-from fleetsync.journal import CallMeter
 from fleetsync.messages import Call, FromWorker, Request, SyncDone
+from fleetsync.meter import CallMeter
 from fleetsync.model import Phase, Surface
 from fleetsync.ports import Batch
 from fleetsync.tariff import question
