@@ -10,13 +10,13 @@ ENGINE = {
                   "reconcile_orders", "reconcile"),
     "seams": ("ports",),
     "core": ("account", "fleet", "tolls", "rates", "adaptive", "timing", "sync", "crewing", "journal", "events",
-             "grants", "trouble", "reading", "settle", "core"),
+             "drafts", "grants", "trouble", "reading", "settle", "core"),
     "shell": ("clock", "collector", "wire", "link", "worker", "process", "crew", "report", "explain", "assembly",
               "writer", "loop", "engine"),
     "face": ("__init__",),
 }  # fmt: skip
 # Parts of the core are handed the core itself and share its state; they name its class for the type checker only.
-OWNER = {"grants": "core", "settle": "core", "trouble": "core", "reading": "core"}
+OWNER = {"drafts": "core", "grants": "core", "settle": "core", "trouble": "core", "reading": "core"}
 PURE = ("words", "decisions", "core")  # no await, no clock, no file, no process: time and randomness are arguments
 WORLD = frozenset({"asyncio", "time", "datetime", "os", "pathlib", "socket", "subprocess", "threading",
                    "multiprocessing", "signal", "selectors", "tempfile", "uuid", "secrets"})  # fmt: skip

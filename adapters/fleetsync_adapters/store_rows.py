@@ -85,14 +85,10 @@ def clean(text: str) -> str:
 
 def row_of(columns: Columns, row: Mapping[str, Any]) -> tuple[Any, ...]:
     """The row as a tuple in column order, with defaults filled in."""
-    if len(row) == len(columns):  # as it is with nearly all rows: each column is given, in whatever order
-        try:
-            whole = tuple([row[name] for name in columns])
-        except KeyError:
-            pass
-        else:
-            if _fits(columns, whole):
-                return whole
+    if tuple(row) == tuple(columns):  # as it is with nearly all rows: each column is given, in their order
+        whole = tuple(row.values())
+        if _fits(columns, whole):
+            return whole
     unknown = row.keys() - columns.keys()
     assert not unknown, f"unknown columns: {', '.join(sorted(unknown))}"
     values = []

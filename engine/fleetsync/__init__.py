@@ -17,7 +17,8 @@
 | core      | account fleet                 | the state: accounts and their routes; robots                            |
 |           | tolls rates adaptive timing   | what calls draw on; how often robots change; intervals                  |
 |           | sync crewing journal events   | a dispatch on its way; who serves whom; what was found; hints           |
-|           | grants settle reading trouble | spending the budget; taking answers in; what goes wrong                 |
+|           | drafts grants                 | what a sync would ask; spending the budget                              |
+|           | settle reading trouble        | taking answers in; what goes wrong                                      |
 |           | core                          | sole owner of all that: receive, tick, commands; no await, no clock     |
 | shell     | clock collector               | time; keeps garbage collection away from what stays                     |
 |           | wire link worker              | frames between processes; the child that makes the calls                |

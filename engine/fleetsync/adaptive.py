@@ -7,7 +7,6 @@ renewed by passes over the fleet that take some seconds each (see `law`).
 """
 
 from array import array
-from collections.abc import Iterable
 from math import sqrt
 
 from fleetsync.account import AccountState, Route
@@ -41,7 +40,8 @@ class Adaptive:
         self._ceilings_ms = tuple(settings.flat_ceiling_ms if phase == Phase.FLAT else settings.holding_ceiling_ms
                                   for phase in Phase)
         self._roots = array("d")  # by account: sqrt(cost / rate), to which its intervals are proportional; 0: not known
-        self._flat = bytearray()  # by account, as of its root: whether all its robots are flat
+        self._flat = bytearray()  # by account, as of its root: whether all its robots are flat ...
+        self._often, self._seldom = array("l"), array("l")  # ... and of how many books orders are asked, see below
         self._pass_at = self._passes = 0
 
     def intervals_ms(self, state: AccountState) -> tuple[int, int, int, int]:
@@ -106,7 +106,10 @@ class Adaptive:
             missing = len(self._fleet.accounts) - len(self._roots)
             self._roots.extend([0.0] * missing)
             self._flat.extend(bytes(missing))
+            self._often.extend([0] * missing)
+            self._seldom.extend([0] * missing)
         self._flat[index] = {phases[slot] for slot in state.slots} == _ALL_FLAT
+        self._often[index], self._seldom[index] = self._orders_asked(state) if state.books else (0, 0)
         root = self._roots[index] = sqrt(self.cost(state) / max(self.rates.of_account(state), _RATE_MIN))
         return root
 
@@ -141,8 +144,8 @@ class Adaptive:
         cost = route.prices.round_of(len(state.slots))
         law.demand.add(cost, root, bounds[phase])
         law.planned += cost / self._planned_ms[phase]
-        if state.books and route.tariff.positions_show_orders:
-            for orders_phase, books in self._orders_asked(state):
+        for books, orders_phase in ((self._often[index], _WORKING), (self._seldom[index], _FLAT)):
+            if books:
                 cost = books * route.prices.orders_share
                 law.demand.add(cost, root, bounds[orders_phase])
                 law.planned += cost / self._planned_ms[orders_phase]
@@ -154,15 +157,15 @@ class Adaptive:
         return bounds
 
     @staticmethod
-    def _orders_asked(state: AccountState) -> Iterable[tuple[int, int]]:
-        """Where the positions list answers for quiet books: how the orders of the others are asked for, of how many."""
-        working = flat = 0
-        for book in state.books.values():
+    def _orders_asked(state: AccountState) -> tuple[int, int]:
+        """Where the positions list answers for quiet books: of how many others orders are asked, often and seldom."""
+        often = seldom = 0
+        for book in state.books.values() if state.route.tariff.positions_show_orders else ():
             if book.orders:
-                working += 1
+                often += 1
             elif not book.is_quiet:
-                flat += 1
-        return [(phase, books) for phase, books in ((_WORKING, working), (_FLAT, flat)) if books]
+                seldom += 1
+        return often, seldom
 
     def _affordable(self, route: Route) -> float:
         """What the scarcest quota can pay a millisecond, in units of cost."""

@@ -269,13 +269,14 @@ class Fleet:
         That of its position when it holds one, of its orders when it works with them, of the older of both otherwise.
         """
         state = self.state_of(slot)
-        if state.route.one_list and not state.books:
-            # The list that shows nothing of it proves its positions and its orders.
-            return self.stamps.positions_as_of_ms[state.index]
+        positions_as_of_ms = self.stamps.positions_as_of_ms[state.index]
+        if self.phase[slot] == Phase.HOLDING or (state.route.one_list and not state.books):
+            return positions_as_of_ms  # a list that shows nothing of it proves its positions and its orders
+        return self.age_from(slot, positions_as_of_ms, self.orders_as_of(state, slot))
+
+    def age_from(self, slot: int, positions_as_of_ms: int, orders_as_of_ms: int) -> int:
+        """The same, where both instants are at hand."""
         phase = self.phase[slot]
         if phase == Phase.HOLDING:
-            return state.positions_as_of_ms
-        orders_as_of_ms = self.orders_as_of(state, slot)
-        if phase == Phase.WORKING:
-            return orders_as_of_ms
-        return min(state.positions_as_of_ms, orders_as_of_ms)
+            return positions_as_of_ms
+        return orders_as_of_ms if phase == Phase.WORKING else min(positions_as_of_ms, orders_as_of_ms)

@@ -1,4 +1,4 @@
-"""Granting: which account goes next, what it asks, and whether the budget lets it.
+"""Granting: which account goes next, and whether the budget lets it.
 
 Urgent accounts come first, then ready ones, the route whose head has waited longest first. An account that cannot be
 granted waits for the ledger that is in the way and holds up nobody who does not need that ledger.
@@ -8,11 +8,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from fleetsync.account import CLEAR, NOBODY, NOTHING, AccountState, Route
-from fleetsync.budget import Charges, Deferral, dispatch_calls_max
+from fleetsync.budget import Deferral
 from fleetsync.cadence import SLIP_TOLERANCE_MS
+from fleetsync.drafts import ROUTINE, Drafts
 from fleetsync.messages import Call, Dispatch, OpenExchange
 from fleetsync.model import Phase, Surface
-from fleetsync.planner import Need, answers, cut, plan
+from fleetsync.planner import Need, answers
 from fleetsync.sync import Sync
 
 if TYPE_CHECKING:
@@ -20,9 +21,6 @@ if TYPE_CHECKING:
 
 _URGENT_IN_A_ROW = 4  # after so many urgent grants a scheduled one is served as if urgent, so that no storm starves it
 _GIVE_UP_SLACK_MS = 5_000  # beyond a call's own deadline, how long a worker may take to report a sync
-_NEARLY_DUE = 8  # a surface due within an eighth of its interval is read along with one that is due
-_NOTHING = Need()
-_ROUTINE = Need(positions=True)  # all that an account without anything open needs, where one list shows everything
 _LATE_MAX_MS = 2_000  # a key further behind than this counts as this far behind: nobody saves up turns
 
 
@@ -31,6 +29,7 @@ class Granter:
 
     def __init__(self, core: "Core") -> None:
         self._core = core
+        self._drafts = Drafts(core)
         self._sync_id = 0
         self._urgent_in_a_row = 0
         self.urgent_blocked_ms = 0  # until when the operator's cap admits nothing ...
@@ -157,8 +156,9 @@ class Granter:
         core, route, agenda = self._core, state.route, state.agenda
         stretched_ms = route.stretch.now_ms(now_ms)
         head_ms = stretched_ms if urgent else max(key_ms, stretched_ms - _LATE_MAX_MS)
-        need = self._need(state, stretched_ms, now_ms, urgent=urgent)
-        if need is not _ROUTINE and not need:
+        draft = self._drafts.kept(state, now_ms)
+        need = draft.need if draft is not None else self._drafts.need(state, stretched_ms, now_ms)
+        if need is not ROUTINE and not need:
             core.settlement.rearm(state, stretched_ms)
             return
         if agenda.parked_until_ms > now_ms:
@@ -167,32 +167,25 @@ class Granter:
         if not core.roster.serves(state.worker, route, urgent=urgent or borrowing):
             core.roster.stall(state, head_ms, urgent=urgent)
             return
-        left_over: tuple[Call, ...] = ()
-        later: Charges = ()
-        if need is _ROUTINE:
-            calls, charges = route.routine, core.tolls.routine_charges(state, now_ms)
-        else:
-            calls = plan(need, route.prices)
-            if len(calls) > 1:
-                calls, left_over = self._cut(state, calls)
-            charges = core.tolls.charges(state, calls, now_ms)
-            later = core.tolls.later(state, calls, now_ms)
+        draft = draft or self._drafts.make(state, need, now_ms)
         deferral = self._circuit(route, now_ms) if route.circuit.opened_at_ms else None
-        deferral = deferral or core.budget.request(charges, now_ms, urgent=urgent or borrowing, later=later)
+        deferral = deferral or core.budget.request(draft.charges, now_ms, urgent=urgent or borrowing, later=draft.later)
         if deferral is not None:
+            self._drafts.keep(state, draft, now_ms)
             self._defer(state, deferral, key_ms, urgent=urgent, borrowing=borrowing)
             return
         self._urgent_in_a_row = self._urgent_in_a_row + 1 if urgent else 0
         slots, state.waiting = state.waiting, NOBODY
         route.due -= len(slots)
+        calls = draft.calls
         sync = self._sync(state, route, state.worker, calls, slots, head_ms, now_ms, urgent=urgent)
-        sync.later = later
+        sync.later = draft.later
         state.busy, state.last_calls = sync.id, calls
         full = urgent
-        if need is not _ROUTINE or agenda is not CLEAR:
+        if need is not ROUTINE or agenda is not CLEAR:
             full = urgent or bool(need.questions) or self._wants_rows(state, calls)
             self._take_up(state, sync, need)
-            state.left_over = left_over
+            state.left_over = draft.left_over
         if route.urgent.live:
             route.urgent.remove(state.index)
         if urgent:  # a scheduled one was taken out of its lane
@@ -215,20 +208,6 @@ class Granter:
             return True
         return bool(state.wants_rows) and any((call.surface, call.symbol) in state.wants_rows for call in calls)
 
-    def _cut(self, state: AccountState, calls: tuple[Call, ...]) -> tuple[tuple[Call, ...], tuple[Call, ...]]:
-        """What one grant holds of a plan, and the rest; what was left over the last time comes first."""
-        if state.left_over:
-            ranks = {(call.surface, call.symbol, call.order_id): rank for rank, call in enumerate(state.left_over)}
-            last = len(ranks)
-            calls = tuple(sorted(calls, key=lambda call: ranks.get((call.surface, call.symbol, call.order_id), last)))
-        if state.route.circuit.opened_at_ms or state.failures > 1:  # one tells whether it answers again:
-            calls = tuple(sorted(calls, key=lambda call: call.surface is not Surface.TIME))  # the clock's, if refused
-            return calls[:1], calls[1:]
-        settings = self._core.settings  # what the worker's pace would hold back until it expires is not granted
-        calls_max = min(dispatch_calls_max(settings.calls_per_minute), max(settings.account_calls_per_second // 2, 1))
-        taken = cut(calls, state.route.tariff, calls_max, state.route.weights_max)
-        return calls[:taken], calls[taken:]
-
     def _sync(self, state: AccountState | None, route: Route, worker: int, calls: tuple[Call, ...], slots: list[int],
               key_ms: int, now_ms: int, *, urgent: bool) -> Sync:
         self._sync_id += 1
@@ -242,36 +221,6 @@ class Granter:
         if route.circuit.opened_at_ms:
             route.circuit.sent()
         return sync
-
-    def _need(self, state: AccountState, stretched_ms: int, now_ms: int, *, urgent: bool) -> Need:
-        """What the account's waiting and urgent robots want read, and which questions may be asked now."""
-        agenda = state.agenda
-        nothing_on = agenda is CLEAR or not (agenda.urgent or agenda.questions or agenda.pages)
-        if nothing_on and not state.books and state.route.one_list:
-            return _ROUTINE if state.waiting else _NOTHING  # who waits is due: what is read re-arms all that it covers
-        fleet, timing, offers_conditional = self._core.fleet, self._core.timing, state.route.conditional
-        positions = False
-        orders: dict[str, int] = {}  # symbol -> due since; what is asked for at once comes before all that
-        conditional: dict[str, int] = {}
-        for slot, since_ms in state.urgent.items():
-            positions = positions or state.positions_as_of_ms < since_ms
-            if max(state.orders_as_of_ms, fleet.orders_as_of_ms[slot]) < since_ms:
-                orders[fleet.symbols[slot]] = 0
-            if offers_conditional and fleet.conditional_as_of(state, slot) < since_ms:
-                conditional[fleet.symbols[slot]] = 0
-        shared_ms = timing.shared_ms(state)
-        for slot in state.waiting:
-            intervals_ms = shared_ms or timing.intervals_ms(slot, state)
-            due_ms = timing.surfaces_due(slot, state, intervals_ms)
-            until_ms = stretched_ms + intervals_ms[fleet.phase[slot]] // _NEARLY_DUE
-            positions = positions or due_ms[0] <= until_ms
-            symbol = fleet.symbols[slot]
-            if 0 <= due_ms[1] <= until_ms:
-                orders[symbol] = min(due_ms[1], orders.get(symbol, due_ms[1]))
-            if 0 <= due_ms[2] <= until_ms:
-                conditional[symbol] = min(due_ms[2], conditional.get(symbol, due_ms[2]))
-        questions = tuple(call for call, at_ms in state.questions.items() if at_ms <= now_ms)
-        return Need(positions, _by_age(orders), _by_age(conditional), questions, tuple(state.pages.items()))
 
     def _circuit(self, route: Route, now_ms: int) -> Deferral | None:
         if not route.circuit.opened_at_ms:
@@ -311,7 +260,3 @@ def _longest_waiting(routes: Sequence[Route], now_ms: int) -> Route:
     return max(routes, key=lambda route: (
         now_ms - route.stretch.real_ms(route.ready.next_due_at_ms() or 0) + 1) * route.stretch.ratio)
 
-
-def _by_age(since_ms: dict[str, int]) -> tuple[str, ...]:
-    """Symbols, longest due first: when a grant cannot hold all, those left over come first the next time."""
-    return tuple(sorted(since_ms, key=lambda symbol: (since_ms[symbol], symbol)))

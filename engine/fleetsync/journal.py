@@ -243,7 +243,8 @@ def instants(fleet: Fleet, slot: int, state: AccountState) -> Instants:
     if state.route.one_list and not state.books:  # the list of positions answers all that is to be known
         orders_ms = max(read_ms, state.orders_as_of_ms, fleet.orders_as_of_ms[slot])
         return read_ms, orders_ms, state.conditional_as_of_ms, read_ms, event_ms
-    return read_ms, fleet.orders_as_of(state, slot), state.conditional_as_of_ms, fleet.age_as_of(slot), event_ms
+    orders_ms = fleet.orders_as_of(state, slot)
+    return read_ms, orders_ms, state.conditional_as_of_ms, fleet.age_from(slot, read_ms, orders_ms), event_ms
 
 
 def stopped_by(fleet: Fleet, slot: int, state: AccountState) -> str:

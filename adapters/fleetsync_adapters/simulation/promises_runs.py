@@ -10,7 +10,7 @@ from fleetsync_adapters.simulation.life import Life
 from fleetsync_adapters.simulation.promises import Promise
 from fleetsync_adapters.simulation.world import World
 
-_SMALL_FLEET, _ROBOTS_A_SECOND = 200, 10  # of larger fleets, so many are looked at each second, in turn
+_SMALL_FLEET, _ROBOTS_A_SECOND = 200, 4  # of larger fleets, so many are looked at each second, in turn
 _PACE_MIN = 10  # calls a second; below, what an account wants may be more than it may ask
 _PAUSE_MAX_MS = 20_000  # the longest that the engine's loop stands still
 _SLIP_MS = 1_000  # how far a key may lag behind stretched time before that stands still

@@ -1,8 +1,11 @@
 """Change numbers without gap, state = replay of changes, and memory that stays bounded."""
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+from fleetsync.core import Core
+from fleetsync.heap import DueHeap
 from fleetsync.model import Change, Order, Position
 from fleetsync.ports import Batch
 from fleetsync_adapters.simulation.life import Life
@@ -132,18 +135,13 @@ class BoundedMemory(Promise):
         for route in fleet.routes.values():
             for name, heap, live_max in (("robots", route.robots, len(fleet)), ("ready", route.ready, accounts),
                                          ("urgent", route.urgent, accounts)):
-                sizes[f"{route.name} {name}"] = heap.live, live_max
-                key = f"{route.name} {name}"  # pruned when something is put in: what was taken out counts
-                live, self._live[key] = max(heap.live, self._live.get(key, 0)), heap.live
-                if len(world.robots) > _SMALL:  # between two looks so far apart, any of them may have been in it
-                    live = live_max
-                sizes[f"{key} with stale ones"] = heap.size, 2 * live + _STALE_MAX
+                sizes.update(self._heap(f"{route.name} {name}", heap, live_max, large=len(world.robots) > _SMALL))
+        self._look_at_events(core)
         for state in fleet.account_by_id.values():
-            rows = sum(len(book.orders) + len(book.positions) for book in state.books.values())
-            waiting = sum(len(core.inbox.pending.get(slot, ())) for slot in state.slots)
-            waiting = int(max(waiting, self._waited.get(state.account.id, 0.0)))
-            self._waited[state.account.id] = waiting * _FADING
-            most = _QUESTIONS_A_ROW * (rows + len(state.books)) + waiting + _QUESTIONS_MORE
+            most = _QUESTIONS_MORE
+            if len(state.questions) > most:
+                rows = sum(len(book.orders) + len(book.positions) for book in state.books.values())
+                most += _QUESTIONS_A_ROW * (rows + len(state.books)) + int(self._waited.get(state.account.id, 0.0))
             for name, size, size_max in (("questions", len(state.questions), most),
                                          ("waiting robots", len(state.waiting), len(state.slots)),
                                          ("books", len(state.books), world.setup.markets)):
@@ -152,3 +150,19 @@ class BoundedMemory(Promise):
         for name, (size, most) in sizes.items():
             if size > most:
                 self.broken(f"{name}: {size}, at most {most} were expected")
+
+    def _heap(self, name: str, heap: DueHeap, live_max: int, *, large: bool) -> dict[str, tuple[int, int]]:
+        """A heap is pruned when something is put in: what was taken out since the look before counts as live."""
+        live, self._live[name] = max(heap.live, self._live.get(name, 0)), heap.live
+        if large:  # between two looks so far apart, any of them may have been in it
+            live = live_max
+        return {name: (heap.live, live_max), f"{name} with stale ones": (heap.size, 2 * live + _STALE_MAX)}
+
+    def _look_at_events(self, core: Core) -> None:
+        """What waits now, or has lately: questions may outlive the events that asked them."""
+        waited = {account: events * _FADING for account, events in self._waited.items() if events >= 1}
+        waiting = Counter[str]()
+        for slot, events in core.inbox.pending.items():
+            waiting[core.fleet.state_of(slot).account.id] += len(events)
+        self._waited = waited | {account: max(float(events), waited.get(account, 0.0))
+                                 for account, events in waiting.items()}
