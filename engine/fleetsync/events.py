@@ -214,6 +214,8 @@ class Inbox:
 
     def next_expiry_at_ms(self) -> int | None:
         """When the first forced sync runs out of time."""
+        if not self.waiters:
+            return None
         return min((waiter.deadline_ms for waiters in self.waiters.values() for waiter in waiters), default=None)
 
 

@@ -13,8 +13,7 @@ from fleetsync.model import Surface
 from fleetsync.tariff import Scope, Tariff
 
 PRICE_UNIT = 1_000_000_000  # prices are integers: billionths of a quota per minute
-_BY_SYMBOL = (Surface.ORDERS, Surface.CONDITIONAL)
-_LISTS = (Surface.POSITIONS, *_BY_SYMBOL)
+_LISTS = (Surface.POSITIONS, Surface.ORDERS, Surface.CONDITIONAL)
 
 
 class Need(NamedTuple):
@@ -75,18 +74,15 @@ def plan(need: Need, prices: Prices) -> tuple[Call, ...]:
     asked = [question for question in need.questions if question.surface in _LISTS]
     if need.positions or any(question.surface is Surface.POSITIONS for question in asked):
         calls.append(Call(Surface.POSITIONS, pages=pages.get(Surface.POSITIONS, 1)))
-    for surface, wanted in zip(_BY_SYMBOL, (need.orders, need.conditional), strict=True):
-        if not (wanted or asked):
-            continue
-        symbols = {*wanted, *(question.symbol for question in asked if question.surface is surface)}
-        calls.extend(_cover(surface, sorted(symbols), pages.get(surface, 1), prices))
-    calls.extend(question for question in need.questions if not answers(calls, question))
+    for surface, wanted in ((Surface.ORDERS, need.orders), (Surface.CONDITIONAL, need.conditional)):
+        symbols = {*wanted, *[question.symbol for question in asked if question.surface is surface]}
+        if symbols:
+            calls.extend(_cover(surface, sorted(symbols), pages.get(surface, 1), prices))
+    calls.extend([question for question in need.questions if not answers(calls, question)])
     return tuple(calls)
 
 
 def _cover(surface: Surface, symbols: Sequence[str], pages: int, prices: Prices) -> Iterable[Call]:
-    if not symbols:
-        return ()
     if "" in symbols:
         return (Call(surface, pages=pages),)
     one, every = prices.of(surface, one_symbol=True), prices.of(surface, one_symbol=False)

@@ -39,7 +39,7 @@ class Rates:
         if len(self._counts) < len(phases):
             self._grow()
         if given_of or priority_of:
-            return sum(self.of_robot(slot) * priority_of.get(slot, 1.0) for slot in state.slots)
+            return sum([self.of_robot(slot) * priority_of.get(slot, 1.0) for slot in state.slots])
         priors, counts, exposures = self._prior_exposures, self._counts, self._exposures
         for slot in state.slots:  # the same: of large fleets this loop is the cost of the law
             rate += (_PRIOR_COUNT + counts[slot]) / (priors[phases[slot]] + exposures[slot])

@@ -158,8 +158,8 @@ class Settlement:
             if account_of[slot] is state and not core.fleet.read_since(slot, since_ms):
                 state.own("urgent")[slot] = max(since_ms, state.urgent.get(slot, 0))
         oldest_ms = self.rearm(state, stretched_ms)
-        for slot in () if touched is sync.slots else touched:
-            if account_of[slot] is state and slot not in state.waiting:
+        for slot in () if touched is sync.slots else set(touched).difference(ours, state.waiting):
+            if account_of[slot] is state:
                 state.route.robots.put(slot, max(core.timing.wish_ms(slot, state), stretched_ms + 1))
         if state.waiting or state.agenda is not CLEAR:
             # What one grant could not hold keeps its place: stretched time must wait for it too.
