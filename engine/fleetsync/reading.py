@@ -130,9 +130,10 @@ class Reader:
         self._keep(state, symbol, result, slots, now_ms)
         if tariff.positions_show_orders and known.is_quiet and not result.book.is_quiet:
             self._keep_proof(slots)
-        if tariff.positions_show_orders and result.book.is_quiet and not known.is_quiet:
+        named = any(sight.surface is Surface.POSITIONS and sight.rows for sight in sights)
+        if tariff.positions_show_orders and result.book.is_quiet and (named or not known.is_quiet):
             # The newest list of positions may still name the symbol. One that is the same again would then be no proof
-            # that no orders rest, but what a new order looks like.
+            # that no orders rest, but what a new order looks like, or one that its own list once left out.
             state.wants_rows |= {(Surface.POSITIONS, "")}
         if result.findings and any(isinstance(finding.after, Order) for finding in result.findings):
             # Several questions show orders: what one has told, the others do not know to be news.

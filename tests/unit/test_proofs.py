@@ -2,7 +2,11 @@
 
 from tests.unit.builders import RULES, T0, book, fill, fills, order, orders, position, positions
 
+from tests.unit.core_world import World
+
 from fleetsync.book import Announcement
+from fleetsync.messages import Answer, Call
+from fleetsync.model import Surface
 from fleetsync.reconcile import reconcile
 
 
@@ -28,3 +32,25 @@ def test_when_something_was_told_is_dated_by_our_clock_and_kept_while_nothing_is
     told = reconcile(book(), [positions(1_000, position())], (), RULES, T0).book
     assert told.told_at_ms == T0
     assert reconcile(told, [positions(1_500, position())], (), RULES, T0 + 5_000).book.told_at_ms == T0
+
+
+def test_an_order_that_its_list_left_out_once_is_found_because_the_positions_go_on_naming_its_symbol() -> None:
+    world, last, lies = World(), dict[Call, object](), [True]
+    truth = world.account()
+    world.robot("r0")
+
+    def answered(account: str, call: Call, now_ms: int) -> Answer:
+        """As a worker does: rows only where they are news, or wanted."""
+        rows = () if call.surface is Surface.ORDERS and truth.orders and lies and lies.pop() else truth.rows_of(call)
+        same, last[call] = last.get(call) == rows, rows
+        return Answer(call, now_ms, complete=True, rows=None if same and not world.sent[-1].dispatch.full else rows)
+
+    world.answer = answered
+    world.run(40_000)
+    truth.positions.append(position("0", at_ms=0))
+    truth.orders.append(order())
+    world.event("r0")
+    world.run(70_000)
+    assert not lies
+    book = world.core.fleet.book(world.core.fleet.state_of(0), "BTC/USDT:USDT")
+    assert [row.id for row in book.orders] == [order().id]
