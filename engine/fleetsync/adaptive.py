@@ -123,8 +123,8 @@ class Adaptive:
         step = min(-(-len(accounts) // _PASS_STEPS), _STEP_MOST)
         end = min(self._pass_at + step, len(accounts))
         for state in accounts[self._pass_at:end]:
-            if state is not None and not state.agenda.stopped and state.slots:
-                self._add(state)
+            if state is not None and not state.agenda.stopped and (robots := len(state.slots)):
+                self._add(state, robots)
         self._pass_at = end
         if end == len(accounts):
             for route in routes:
@@ -132,8 +132,8 @@ class Adaptive:
                     route.law.end(self._affordable(route), spend_all=self._fleet.settings.spend == "all")
             self._pass_at, self._passes = 0, self._passes + 1
 
-    def _add(self, state: AccountState) -> None:
-        """Add what an account asks of its route's budget."""
+    def _add(self, state: AccountState, robots: int) -> None:
+        """Add what an account with so many robots asks of its route's budget."""
         route, index = state.route, state.index
         law = route.law
         bounds = law.bounds or self._begin(route)
@@ -141,7 +141,7 @@ class Adaptive:
         if not root or not (index + self._passes) % _ROOTS_ANEW:
             root = self._root(state)
         phase = _FLAT if self._flat[index] else _HOLDING
-        cost = route.prices.round_of(len(state.slots))
+        cost = route.prices.round_of(robots)
         law.demand.add(cost, root, bounds[phase])
         law.planned += cost / self._planned_ms[phase]
         for books, orders_phase in ((self._often[index], _WORKING), (self._seldom[index], _FLAT)):

@@ -5,7 +5,6 @@ not yet gone, with a `Question` to the exchange whose answer is evidence.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from fleetsync.messages import Call, Rows
@@ -101,8 +100,7 @@ class Question(NamedTuple):
     not_before_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class Rules:
+class Rules(NamedTuple):
     """The spans that reconcile goes by (see `Settings` for what they mean), and whose orders are whose."""
 
     confirm_gap_ms: int = 250

@@ -4,7 +4,6 @@ A list speaks of every book it names and of every known book it leaves out; `rec
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 from itertools import chain, islice
 from typing import TYPE_CHECKING
 
@@ -161,8 +160,9 @@ class Reader:
         prefixes = tuple([prefix_of[slot] for slot in slots if slot in prefix_of])
         rules = self._rules_of.get((route, prefixes))
         if rules is None:
-            rules = replace(self._core.rules, prefixes=prefixes, order_retention_ms=route.tariff.order_retention_ms,
-                            looks_up=Surface.ORDER.value in route.tariff.costs)
+            rules = self._core.rules._replace(
+                prefixes=prefixes, order_retention_ms=route.tariff.order_retention_ms,
+                looks_up=Surface.ORDER.value in route.tariff.costs)
             if not prefixes:  # those of single robots would be as many as there are robots
                 self._rules_of[route, prefixes] = rules
         return rules

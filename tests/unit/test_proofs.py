@@ -1,7 +1,6 @@
 """What a reading proves: a list that names a symbol proves no absence there, and memory goes by our own clock."""
 
 from tests.unit.builders import RULES, T0, book, fill, fills, order, orders, position, positions
-
 from tests.unit.core_world import World
 
 from fleetsync.book import Announcement

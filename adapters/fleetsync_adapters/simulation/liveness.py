@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from fleetsync_adapters.simulation.world import World
 
 _PROOF_MS = 2 * MINUTE_MS  # a doubt is asked about, at growing distances of up to 30 s, until it is settled
+_ROUNDS_MIN = 4
 _LINES_MAX = 20  # of what differs; nobody reads more, and a large fleet is looked through only once it may be done
 _CALLS_AN_EVENT = 4  # what was announced and does not show is asked for again, at growing distances
 _START_MS = MINUTE_MS  # an engine and its workers come up again, the slowest of them
@@ -49,9 +50,22 @@ def bound_ms(world: "World") -> int:
     calls_a_round = len(surfaces) * len(world.robots)
     scarce = max(calls_a_round / settings.calls_per_minute,
                  weight_a_round * len(world.accounts) / world.setup.limits.weight_per_minute)
-    rounds_ms = 4 * max(int(scarce * MINUTE_MS), settings.flat_ceiling_ms, settings.flat_ms)
+    rounds_ms = _rounds(world) * max(int(scarce * MINUTE_MS), settings.flat_ceiling_ms, settings.flat_ms)
     events_ms = _CALLS_AN_EVENT * len(stored.events) * MINUTE_MS // settings.calls_per_minute
     return frozen_ms + settings.backoff_max_ms + rounds_ms + events_ms + _PROOF_MS + _START_MS
+
+
+def _rounds(world: "World") -> int:
+    """How often a budget that is short by far serves the whole fleet until everybody was read once.
+
+    While the robot that may wait longest, or a list that shows nothing of it, is read once, the others are read as
+    often as their shorter intervals and greater priorities say.
+    """
+    settings, robots = world.settings, world.robots.values()
+    longest_ms = max(((robot.flat_ms or settings.flat_ms) / robot.priority for robot in robots), default=0)
+    often = sum(robot.priority / min(robot.holding_ms or settings.holding_ms, robot.working_ms or settings.working_ms)
+                for robot in robots)
+    return max(_ROUNDS_MIN, 1 + int(longest_ms * often / max(len(robots), 1)))
 
 
 def differences(world: "World", first: Sequence[str] = ()) -> tuple[list[str], list[str]]:
