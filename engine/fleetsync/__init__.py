@@ -12,7 +12,8 @@
 | decisions | heap cadence law              | who wants to run when; stretchable time; the adaptive scale             |
 |           | ledger budget health          | quotas, grants, deferrals, freezes; backoff and circuits                |
 |           | planner meter                 | the cheapest calls that serve what is due; requests, counted exactly    |
-|           | book reconcile(_orders)       | (known, snapshot) -> (known, changes, questions)                        |
+|           | book evidence unchanged       | what is known; what proves something; the reading without news          |
+|           | reconcile(_orders)            | (known, snapshot) -> (known, changes, questions)                        |
 | seams     | ports                         | Clock, Exchange, Store, Crew                                            |
 | core      | account fleet                 | the state: accounts and their routes; robots                            |
 |           | tolls rates adaptive timing   | what calls draw on; how often robots change; intervals                  |

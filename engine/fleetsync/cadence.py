@@ -6,7 +6,7 @@ same ratio: nobody starves, and no key is recomputed when the budget changes. A 
 that growth.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from random import Random
 
@@ -142,12 +142,13 @@ class StretchClock:
         self.ratio = 1 / max(1 / self.ratio * (1 - share) + speed * share, _SPEED_MIN)
         self._measured_at_ms, self._measured_slip_ms = real_ms, self.slip_ms
 
-    def weighted_ms(self, interval_ms: int, priority: float) -> int:
-        """The stretched interval of a robot of that priority.
+    def weighted_ms(self, intervals_ms: Sequence[int], priority: float) -> Sequence[int]:
+        """The stretched intervals of a robot of that priority.
 
-        In real time it lasts `interval * (1 + (ratio - 1) / priority)`: the wish where the budget allows it, and under
+        In real time one lasts `interval * (1 + (ratio - 1) / priority)`: the wish where the budget allows it, and under
         scarcity a growth divided by the priority.
         """
         if priority == 1.0 or self.ratio <= 1.0:
-            return interval_ms
-        return max(int(interval_ms * (1 + (self.ratio - 1) / priority) / self.ratio), 1)
+            return intervals_ms
+        weight = (1 + (self.ratio - 1) / priority) / self.ratio
+        return [max(int(interval_ms * weight), 1) for interval_ms in intervals_ms]

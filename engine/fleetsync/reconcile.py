@@ -26,6 +26,7 @@ from fleetsync.evidence import Evidence, is_liquidation
 from fleetsync.messages import Call
 from fleetsync.model import Fill, Order, Position, Surface
 from fleetsync.reconcile_orders import OrdersPass, filled_by_own_orders
+from fleetsync.unchanged import as_known
 from fleetsync.units import ZERO
 
 _READS_ENOUGH = 2  # complete readings without it that close a position some of whose closing fills were seen
@@ -50,6 +51,9 @@ def reconcile(book: Book, sights: Sequence[Sight], announced: Sequence[Announcem
         rules: spans, and the client-id prefixes of the book's robots.
         now_ms: the instant of the decision.
     """
+    same = as_known(book, sights)
+    if same is not None:
+        return Reconciled(same)
     evidence = Evidence.of(book.symbol, sights)
     orders = OrdersPass(book, evidence, announced, rules, now_ms)
     orders.run(sights)

@@ -43,10 +43,7 @@ class Timing:
         fleet = self._fleet
         own = fleet.intervals_of.get(slot)
         wished_ms = self._planned_ms if own is None else own.by_phase()
-        priority = fleet.priority_of.get(slot, 1.0)
-        if priority == 1.0:
-            return wished_ms
-        return [state.route.stretch.weighted_ms(interval_ms, priority) for interval_ms in wished_ms]
+        return state.route.stretch.weighted_ms(wished_ms, fleet.priority_of.get(slot, 1.0))
 
     # -- wishes
 

@@ -1,12 +1,16 @@
 """`reconcile` against 10,000 seeded schedules of faults: no false close, no lost fill, no repeated change."""
 
 import os
+from collections.abc import Sequence
 from random import Random
+from typing import Any
 
 import pytest
+from tests.unit import reconcile_world
 from tests.unit.reconcile_world import RETENTION_MS, Reader, Truth
 
-from fleetsync.book import Finding
+from fleetsync import reconcile, unchanged
+from fleetsync.book import Book, Finding, Reconciled, Sight
 from fleetsync.model import Order, Position
 
 _SCHEDULES = int(os.environ.get("FLEETSYNC_SCHEDULES", "10000"))
@@ -106,3 +110,21 @@ def test_no_schedule_of_faults_makes_a_false_close_or_loses_a_fill_or_repeats_a_
             _run(seed)
         except AssertionError as error:
             raise AssertionError(f"seed {seed}: {error}") from error
+
+
+def test_the_short_way_through_a_reading_without_news_leads_where_the_long_way_does(
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: list[bool] = []
+
+    def both(book: Book, sights: Sequence[Sight], *more: Any) -> Reconciled:
+        monkeypatch.setattr(reconcile, "as_known", unchanged.as_known)
+        short = reconcile.reconcile(book, sights, *more)
+        monkeypatch.setattr(reconcile, "as_known", lambda *_: None)
+        assert reconcile.reconcile(book, sights, *more) == short
+        taken.append(unchanged.as_known(book, sights) is not None)
+        return short
+
+    monkeypatch.setattr(reconcile_world, "reconcile", both)
+    for seed in range(300):
+        _run(seed)
+    assert sum(taken) > len(taken) // 5
