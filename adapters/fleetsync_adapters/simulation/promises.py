@@ -14,7 +14,7 @@
 | `ages`              | `promises_ages`   | each second, against the readings and the exchange's books           |
 | `numbers`           | `promises_state`  | with every committed change                                          |
 | `replay`            | `promises_state`  | with every commit, for the rows it touches; all rows at each crash   |
-| `bounded_memory`    | `promises_state`  | each second                                                          |
+| `bounded_memory`    | `promises_state`  | each second; large fleets every five minutes                         |
 | `convergence`       | `liveness`        | after the faults have stopped                                        |
 """
 

@@ -17,7 +17,7 @@ _STALE_MAX = 1_000  # entries a heap may keep beyond twice its live ones
 _QUESTIONS_A_ROW = 4  # of one order or position ...
 _QUESTIONS_MORE = 16  # ... and some for the clock, and for events that were just served
 _FADING = 0.99  # a second: what a storm of events wanted to know is asked bit by bit
-_LOOK_EVERY_MS = 60_000  # large fleets are looked at once a minute
+_LOOK_EVERY_MS = 300_000  # large fleets are looked at every five minutes
 _SMALL = 500
 _NAMES = {kind: kind._fields for kind in (Position, Order)}
 
