@@ -16,6 +16,7 @@ _TITLES = {
     "system": "The whole (`python -m bench.bench_system`)",
     "freshness": "What calls buy (`python -m bench.bench_freshness`)",
     "simulation": "The budget bench (`pytest bench/bench_simulation.py`)",
+    "days": "Days with faults, every promise checked (`pytest bench/bench_simulation.py -k day`)",
 }
 
 
