@@ -21,7 +21,7 @@ from fleetsync.units import HOUR_MS
 
 _PHASES = tuple(Phase)  # by number: cheaper than making one from its number
 _ROOMY, _ROOM = 10_000, 200  # bytes of a set that are never too many, and so many more for each slot in it
-Slots = TypeVar("Slots", set[int], dict[int, tuple[str, str]])
+Slots = TypeVar("Slots", set[int], dict[int, str])
 _SCAN_MAX = 8  # accounts with more robots than this get an index by symbol
 
 

@@ -52,7 +52,7 @@ class Journal:
         self.store_failing_since_ms = 0  # the store takes no commits since then; 0 while it does
         self._dirty: set[int] = set()
         self._aged: set[int] = set()
-        self._unsure: dict[int, tuple[str, str]] = {}  # (certainty, stopped) of rows, as written last, not "agreed"
+        self._unsure: dict[int, str] = {}  # how robots stand whose rows, as written last, do not say "agreed"
         self._dirty_accounts: list[AccountState] = []
         self._said: dict[str, int] = {}  # key -> into which minute it lasts; 0 where it is over only when it is said so
 
@@ -153,7 +153,7 @@ class Journal:
                 row = batch.robots[fleet.ids[slot]] = robot_row(fleet, slot, state)
                 self._unsure.pop(slot, None)
                 if row["certainty"] != Certainty.AGREED:
-                    self._unsure[slot] = row["certainty"], row["stopped"]
+                    self._unsure[slot] = _standing(row["certainty"], row["stopped"])
         batch.accounts.update((state.account.id, state.row()) for state in self._dirty_accounts)
         self._dirty_accounts = []
         self._dirty, self._aged, self._unsure = lean(self._dirty), lean(self._aged), lean(self._unsure)
@@ -172,8 +172,9 @@ class Journal:
             if state is None:
                 continue
             certainty = fleet.certainty(slot)
-            now = None if certainty is Certainty.AGREED else (certainty.value, stopped_by(fleet, slot, state))
-            if now != unsure.get(slot) or slot in self._dirty:
+            agreed = certainty is Certainty.AGREED
+            standing = None if agreed else _standing(certainty.value, stopped_by(fleet, slot, state))
+            if standing != unsure.get(slot) or slot in self._dirty:
                 yield slot
             else:
                 batch.ages[ids[slot]] = instants(fleet, slot, state)
@@ -223,6 +224,11 @@ class Journal:
     def count_fault(self, fault: str) -> None:
         """One call without a usable answer."""
         self.faults[fault] = self.faults.get(fault, 0) + 1
+
+
+def _standing(certainty: str, stopped: str) -> str:
+    """Both as one text, which nearly all robots share."""
+    return f"{certainty}, {stopped}" if stopped else certainty
 
 
 def _taken(waiting: set[int], most: int | None) -> set[int]:
