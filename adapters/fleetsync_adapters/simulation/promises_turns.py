@@ -1,10 +1,11 @@
 """Who goes next, and whether anybody waits in vain: nobody starves, and no quota lies idle while somebody waits."""
 
+from collections import deque
 from typing import ClassVar
 
 from fleetsync.account import Route
 from fleetsync.ledger import Ledger
-from fleetsync.messages import Dispatch, OpenExchange, ToWorker
+from fleetsync.messages import Call, Dispatch, OpenExchange, Request, ToWorker
 from fleetsync.units import MINUTE_MS, SECOND_MS
 from fleetsync_adapters.simulation.life import Life
 from fleetsync_adapters.simulation.promises import Promise
@@ -14,6 +15,7 @@ _TURNS_AN_ACCOUNT, _TURNS_MORE = 6, 20  # urgent accounts take four turns of fiv
 _MEASURED_MS = 30_000  # over so long it is measured how far a route is stretched: exchanges are evened out by that
 _SMALL_FLEET, _LOOK_EVERY_MS = 50, 10_000  # accounts; of larger fleets all are looked at now and then
 _IDLE_MAX_MS = 50  # the loop takes turns, and the exchange's own counter is asked for again now and then
+_NEXT_MINUTE_MS = 250  # so long after the turn of an exchange's minute an engine may take it for the old one
 
 
 class FairTurns(Promise):
@@ -79,6 +81,9 @@ class StretchIsUsed(Promise):
 
     A bucket loses room only while it stands full. So whatever the limits are, and whichever of them are scarce: as
     long as somebody waits, one bucket that this route draws on is not full, else what it could have granted is lost.
+
+    An exchange that tells what it counted in this minute of its own may leave less than a bucket does: the minute is
+    used up when the largest charge goes beyond it, all that may not be counted yet added.
     """
 
     name: ClassVar[str] = "stretch_is_used"
@@ -96,6 +101,7 @@ class StretchIsUsed(Promise):
         self._stretched: dict[str, tuple[int, int, bool]] = {}
         """By route: slip and stretched time after the last turn, and whether somebody waited then."""
         self._waits_since_ms: dict[str, int] = {}
+        self._minutes = _Minutes()
 
     def begun(self, at_ms: int, life: Life) -> None:
         """A new engine begins with empty buckets."""
@@ -105,6 +111,12 @@ class StretchIsUsed(Promise):
         self._ledgers.clear()
         self._stretched.clear()
         self._waits_since_ms.clear()
+        self._minutes = _Minutes()
+
+    def requested(self, at_ms: int, sync_id: int, route: str, account: str, call: Call, request: Request) -> None:
+        """The exchange has counted."""
+        if request.used_weight >= 0 and self.strict_from_ms is not None:
+            self._minutes.counted(route, request)
 
     def sent(self, at_ms: int, worker: int, message: ToWorker) -> None:
         """A grant: its buckets are emptier now."""
@@ -134,6 +146,8 @@ class StretchIsUsed(Promise):
             each_us = self._emission_us(ledger)
             full_at_us = self._full_at_us.get(ledger.key, at_ms * 1000 + ledger.burst * each_us)
             self._full_at_us[ledger.key] = max(full_at_us, at_ms * 1000) + units * each_us
+            if ledger.aligned:
+                self._minutes.granted(ledger, at_ms, units)
 
     def _emission_us(self, ledger: Ledger) -> int:
         """What one unit costs in time: the quota less one burst, over its window and what may come late."""
@@ -165,9 +179,12 @@ class StretchIsUsed(Promise):
         since_ms = self._waits_since_ms.get(route.name)
         if since_ms is None:
             return
-        idle_ms = at_ms - max(since_ms, self._full_again_at_ms(life, route))
-        if idle_ms > _IDLE_MAX_MS + self._unit_ms(life, route):
-            self.broken(f"{route.name}: accounts wait, and for {idle_ms} ms every quota stood full")
+        idle_from_ms = max(since_ms, self._full_again_at_ms(life, route))
+        may_be_ms = _IDLE_MAX_MS + self._unit_ms(life, route)
+        if at_ms - idle_from_ms > may_be_ms:
+            idle_from_ms = self._minutes.over_at_ms(route.name, self._drawn(life, route), idle_from_ms)
+        if at_ms - idle_from_ms > may_be_ms:
+            self.broken(f"{route.name}: accounts wait, and for {at_ms - idle_from_ms} ms every quota stood full")
             self._waits_since_ms[route.name] = at_ms
 
     def _unit_ms(self, life: Life, route: Route) -> int:
@@ -189,3 +206,39 @@ class StretchIsUsed(Promise):
             drawn = [one for one in budget.ledgers() if one is budget.operator or one.key in keys]
             self._ledgers[route.name] = drawn
         return drawn
+
+
+class _Minutes:
+    """What exchanges told of the windows that they count in, and what they may have counted since."""
+
+    def __init__(self) -> None:
+        self._told: dict[str, Request] = {}  # by route: the request sent last of those whose counter is known
+        self._granted: dict[str, deque[tuple[int, int]]] = {}  # by ledger: when, and units, within a window
+
+    def counted(self, route: str, request: Request) -> None:
+        """The exchange's counter, as it stands after a request."""
+        told = self._told.get(route)
+        if told is None or request.sent_at_ms >= told.sent_at_ms:
+            self._told[route] = request
+
+    def granted(self, ledger: Ledger, at_ms: int, units: int) -> None:
+        """What will be counted."""
+        granted = self._granted.setdefault(ledger.key, deque())
+        granted.append((at_ms, units))
+        while granted[0][0] <= at_ms - ledger.window_ms:
+            granted.popleft()
+
+    def over_at_ms(self, route: str, drawn: list[Ledger], at_ms: int) -> int:
+        """When the window that is used up at `at_ms` gives way to the next; `at_ms` itself if none is."""
+        told = self._told.get(route)
+        if told is None:
+            return at_ms
+        for ledger in drawn:
+            window = at_ms // ledger.window_ms
+            if ledger.aligned and told.sent_at_ms // ledger.window_ms == window:
+                since_ms = told.sent_at_ms - ledger.slack_ms
+                unseen = sum(units for granted_at_ms, units in self._granted.get(ledger.key, ())
+                             if granted_at_ms > since_ms)
+                if told.used_weight + unseen + ledger.burst - ledger.reserve > ledger.limit:
+                    at_ms = max(at_ms, (window + 1) * ledger.window_ms + _NEXT_MINUTE_MS)
+        return at_ms
