@@ -18,6 +18,7 @@ SLIP_TOLERANCE_MS = 1_000  # a backlog younger than this is caught up with, olde
 _SPEED_MIN = 0.001  # stretched time is never taken to be slower than this, so that ratios stay finite
 _FIRST_SPAN_MS = 100  # first runs are spread over no less
 _RATIO_SPAN_MS = 30_000  # the stretch ratio is measured over about this long
+_WEIGHTED_KEPT = 256  # kinds of robots whose intervals are worked out once a second: most have few priorities
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +91,8 @@ def speed_max(settings: Settings) -> float:
 class StretchClock:
     """Stretched time of one route (an exchange through an egress): real time less what the budget could not serve."""
 
-    __slots__ = ("_hastened_at_ms", "_measured_at_ms", "_measured_slip_ms", "ratio", "slip_ms", "speed_max")
+    __slots__ = ("_hastened_at_ms", "_measured_at_ms", "_measured_slip_ms", "_weighted", "ratio", "slip_ms",
+                 "speed_max")
 
     def __init__(self, now_ms: int, speed_max: float = 1.0) -> None:
         self.slip_ms = 0
@@ -99,6 +101,7 @@ class StretchClock:
         self._hastened_at_ms = now_ms
         self._measured_at_ms = now_ms
         self._measured_slip_ms = 0
+        self._weighted: dict[tuple[tuple[int, ...], float], Sequence[int]] = {}  # at this ratio
 
     def now_ms(self, real_ms: int) -> int:
         """Stretched time at a real instant."""
@@ -141,8 +144,9 @@ class StretchClock:
         share = min(span_ms / _RATIO_SPAN_MS, 1.0)
         self.ratio = 1 / max(1 / self.ratio * (1 - share) + speed * share, _SPEED_MIN)
         self._measured_at_ms, self._measured_slip_ms = real_ms, self.slip_ms
+        self._weighted.clear()
 
-    def weighted_ms(self, intervals_ms: Sequence[int], priority: float) -> Sequence[int]:
+    def weighted_ms(self, intervals_ms: tuple[int, ...], priority: float) -> Sequence[int]:
         """The stretched intervals of a robot of that priority.
 
         In real time one lasts `interval * (1 + (ratio - 1) / priority)`: the wish where the budget allows it, and under
@@ -150,5 +154,10 @@ class StretchClock:
         """
         if priority == 1.0 or self.ratio <= 1.0:
             return intervals_ms
-        weight = (1 + (self.ratio - 1) / priority) / self.ratio
-        return [max(int(interval_ms * weight), 1) for interval_ms in intervals_ms]
+        weighted = self._weighted.get((intervals_ms, priority))
+        if weighted is None:
+            weight = (1 + (self.ratio - 1) / priority) / self.ratio
+            weighted = [max(int(interval_ms * weight), 1) for interval_ms in intervals_ms]
+            if len(self._weighted) < _WEIGHTED_KEPT:
+                self._weighted[intervals_ms, priority] = weighted
+        return weighted

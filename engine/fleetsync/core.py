@@ -272,14 +272,13 @@ class Core:
         if self.in_flight:
             instants.append(next(iter(self.in_flight.values())).give_up_at_ms)
         for route in self.fleet.routes.values():
-            due_at_ms = route.urgent.next_due_at_ms()
-            if due_at_ms is not None:
+            if route.urgent.live and (due_at_ms := route.urgent.next_due_at_ms()) is not None:
                 instants.append(max(due_at_ms, route.urgent_blocked_ms, self.granter.urgent_blocked_ms))
             if route.ready.live:  # whoever comes due before these can be served takes a place behind them
                 instants.append(max(now_ms, route.scheduled_blocked_ms, self.granter.scheduled_blocked_ms))
             elif (due_at_ms := route.robots.next_due_at_ms()) is not None:
                 instants.append(route.stretch.comes_at_ms(due_at_ms, now_ms))
-        return min((at_ms for at_ms in instants if at_ms is not None), default=None)
+        return min([at_ms for at_ms in instants if at_ms is not None], default=None)
 
     def take_commands(self) -> list[tuple[int, ToWorker]]:
         """What the crew has to be told since the last call: (worker, message)."""

@@ -20,9 +20,10 @@ from fleetsync.tariff import Tariff
 from fleetsync.units import HOUR_MS
 
 _PHASES = tuple(Phase)  # by number: cheaper than making one from its number
-_ROOMY, _ROOM = 10_000, 200  # bytes of a set that are never too many, and so many more for each slot in it
-Slots = TypeVar("Slots", set[int], dict[int, str])
+_ROOMY, _ROOM = 10_000, 200  # bytes of a table that are never too many, and so many more for each slot in it
 _SCAN_MAX = 8  # accounts with more robots than this get an index by symbol
+
+Slots = TypeVar("Slots", set[int], dict[int, str])
 
 
 def lean(slots: Slots) -> Slots:
@@ -217,11 +218,13 @@ class Fleet:
 
     def orders_as_of(self, state: AccountState, slot: int) -> int:
         """When the robot's orders were last read, or proven absent by the positions list; 0: never."""
-        as_of_ms = max(state.orders_as_of_ms, self.orders_as_of_ms[slot])
+        stamps, index, as_of_ms = self.stamps, state.index, self.orders_as_of_ms[slot]
+        if index < len(stamps.orders_as_of_ms) and stamps.orders_as_of_ms[index] > as_of_ms:
+            as_of_ms = stamps.orders_as_of_ms[index]
         if state.route.tariff.positions_show_orders:
-            book = state.books.get(self.symbols[slot])
+            book = state.books.get(self.symbols[slot]) if state.books else None
             if book is None or book.is_quiet:
-                return max(as_of_ms, state.positions_as_of_ms)
+                return max(as_of_ms, stamps.positions_as_of_ms[index])
         return as_of_ms
 
     def conditional_as_of(self, state: AccountState, slot: int) -> int:

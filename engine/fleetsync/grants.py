@@ -5,6 +5,7 @@ granted waits for the ledger that is in the way and holds up nobody who does not
 """
 
 from collections.abc import Sequence
+from math import inf
 from typing import TYPE_CHECKING
 
 from fleetsync.account import CLEAR, NOBODY, NOTHING, AccountState, Route
@@ -60,13 +61,17 @@ class Granter:
         """Move every due robot to its account; one that an answer has covered meanwhile is only re-armed."""
         if (head_ms := route.ready.next_due_at_ms()) is not None:  # since the last turn, too
             route.stretch.waited(head_ms, now_ms)
+        stretched_ms = now_ms - route.stretch.slip_ms
+        slots = route.robots.take_due(stretched_ms)
+        if not slots:
+            return
         core, fleet, timing = self._core, self._core.fleet, self._core.timing
-        stopped, stretched_ms = fleet.stopped, route.stretch.now_ms(now_ms)
+        stopped = fleet.stopped
         # Some wishes lie far back (a list never read): they are due since now. Only what waits *here* stretches time.
         oldest_ms = stretched_ms - SLIP_TOLERANCE_MS
         shared_ms: Sequence[int] = ()
         last, flat_ms = None, 0  # robots of one account often come due together, and want the same
-        for slot in route.robots.take_due(stretched_ms):
+        for slot in slots:
             state = fleet.account_of[slot]
             if state is None or state.agenda.stopped or slot in stopped:
                 continue
@@ -255,8 +260,10 @@ def _longest_waiting(routes: Sequence[Route], now_ms: int) -> Route:
     The heads of all routes that cannot keep up lie equally far back, since their times stand still together. So it is
     the wait times how far the route's intervals are stretched: what the routes share then stretches all alike.
     """
-    if len(routes) == 1:
-        return routes[0]
-    return max(routes, key=lambda route: (
-        now_ms - route.stretch.real_ms(route.ready.next_due_at_ms() or 0) + 1) * route.stretch.ratio)
-
+    longest, longest_ms = routes[0], -inf
+    for route in routes if len(routes) > 1 else ():
+        stretch = route.stretch
+        waited_ms = (now_ms - stretch.slip_ms - (route.ready.next_due_at_ms() or 0) + 1) * stretch.ratio
+        if waited_ms > longest_ms:
+            longest, longest_ms = route, waited_ms
+    return longest

@@ -242,21 +242,21 @@ class Settlement:
     def refresh_phase(self, slot: int, state: AccountState) -> None:
         """Derive a robot's phase from what is known; a phase that changes is re-keyed by the caller."""
         fleet = self._core.fleet
-        book = state.books.get(fleet.symbols[slot])
-        since_ms = fleet.unread.get(slot, 1)
-        read = state.positions_as_of_ms >= since_ms
-        if Surface.ORDERS in state.route.tariff.surfaces:
-            read = read and fleet.orders_as_of(state, slot) >= since_ms
-        if state.route.conditional:
-            read = read and fleet.conditional_as_of(state, slot) >= since_ms
-        if read:
-            fleet.unread.pop(slot, None)
+        book = state.books.get(fleet.symbols[slot]) if state.books else None
+        since_ms = fleet.unread.get(slot, 1) if fleet.unread else 1
+        read = fleet.stamps.positions_as_of_ms[state.index] >= since_ms
+        if read and Surface.ORDERS in state.route.tariff.surfaces:
+            read = fleet.orders_as_of(state, slot) >= since_ms
+        if read and state.route.conditional:
+            read = fleet.conditional_as_of(state, slot) >= since_ms
         if not read:
             phase = Phase.UNKNOWN
         elif book is not None and book.positions:
             phase = Phase.HOLDING
         else:
             phase = Phase.WORKING if book is not None and book.orders else Phase.FLAT
+        if read and fleet.unread:
+            fleet.unread.pop(slot, None)
         if fleet.phase[slot] != phase:
             fleet.phase[slot] = phase
             self._core.timing.changed(state)

@@ -37,13 +37,14 @@ class Timing:
 
     def intervals_ms(self, slot: int, state: AccountState) -> Sequence[int]:
         """A robot's intervals by phase, in stretched time."""
-        shared_ms = self.shared_ms(state)
-        if shared_ms:
-            return shared_ms
-        fleet = self._fleet
-        own = fleet.intervals_of.get(slot)
-        wished_ms = self._planned_ms if own is None else own.by_phase()
-        return state.route.stretch.weighted_ms(wished_ms, fleet.priority_of.get(slot, 1.0))
+        if self.adaptive is not None:
+            return self.adaptive.intervals_ms(state)
+        fleet, wished_ms = self._fleet, self._planned_ms
+        if slot in fleet.intervals_of:
+            wished_ms = fleet.intervals_of[slot].by_phase()
+        if slot in fleet.priority_of:
+            return state.route.stretch.weighted_ms(wished_ms, fleet.priority_of[slot])
+        return wished_ms
 
     # -- wishes
 
@@ -62,17 +63,16 @@ class Timing:
         if shortening:
             own_ms -= int(own_ms * shortening)
             quiet_ms -= int(quiet_ms * shortening)
-        book = state.books.get(fleet.symbols[slot])
+        book = state.books.get(fleet.symbols[slot]) if state.books else None
         positions_ms = stamps.positions_key_ms[index] + (quiet_ms if phase == _WORKING else own_ms)
         orders_ms = -1
         if not route.tariff.positions_show_orders or (book is not None and not book.is_quiet):
             orders_ms = fleet.orders_key_ms[slot]
-            if index < len(stamps.orders_key_ms):
-                orders_ms = max(orders_ms, stamps.orders_key_ms[index])
-            if book is not None and book.hides_orders:
+            if index < len(stamps.orders_key_ms) and stamps.orders_key_ms[index] > orders_ms:
+                orders_ms = stamps.orders_key_ms[index]
+            if book is not None and book.hinted and book.hides_orders:
                 pass  # the positions list says that orders rest which were never read: at once
-            elif phase == _UNKNOWN or (
-                    book is not None and book.orders and any(not order.conditional for order in book.orders)):
+            elif phase == _UNKNOWN or (book is not None and any(not order.conditional for order in book.orders)):
                 orders_ms += own_ms
             elif self.adaptive is not None and quiet_ms >= 2 * own_ms:
                 orders_ms += apart_ms(quiet_ms, orders_ms, index)

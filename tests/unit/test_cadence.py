@@ -65,7 +65,7 @@ def _served(intervals: list[int], a_minute: int, minutes: int, *,
         slot = heap.pop_due(clock.now_ms(now_ms))
         if slot >= 0:
             runs[slot].append(now_ms)
-            heap.put(slot, key_ms + clock.weighted_ms([intervals[slot]], (priorities or {}).get(slot, 1.0))[0])
+            heap.put(slot, key_ms + clock.weighted_ms((intervals[slot],), (priorities or {}).get(slot, 1.0))[0])
         if turn % 20 == 0:
             clock.measure(now_ms)
     return runs, clock
@@ -105,11 +105,11 @@ def test_under_scarcity_a_robot_of_priority_two_takes_half_of_the_growth() -> No
     assert plain > 2
     assert mean(_gaps(runs[0], since_ms)) / 10_000 == pytest.approx(1 + (plain - 1) / 2, rel=0.1)
     assert mean(_gaps(runs[1], since_ms)) / 10_000 == pytest.approx(1 + (plain - 1) * 2, rel=0.1)
-    assert clock.weighted_ms([10_000], 1.0) == [10_000]
+    assert list(clock.weighted_ms((10_000,), 1.0)) == [10_000]
 
 
 def test_no_priority_matters_while_all_wishes_are_met() -> None:
-    assert StretchClock(START_MS).weighted_ms([10_000], 5.0) == [10_000]
+    assert StretchClock(START_MS).weighted_ms((10_000,), 5.0) == (10_000,)
 
 
 def test_when_the_backlog_is_gone_time_runs_as_before() -> None:

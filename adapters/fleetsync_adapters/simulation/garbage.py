@@ -12,7 +12,7 @@ from fleetsync_adapters.simulation.life import Life
 from fleetsync_adapters.simulation.observe import Observer
 
 _LARGE = 1_000  # robots; smaller worlds are left to Python
-_LIVES = 16  # engines of ten thousand robots take some ten MiB each
+_LIVES = 32  # engines of ten thousand robots take some ten MiB each; a look takes a second
 
 
 @contextmanager
