@@ -57,3 +57,8 @@ def test_an_order_that_a_wrong_look_up_called_open_is_not_kept_by_lists_that_are
 def test_who_waits_for_a_worker_gets_the_place_that_another_left_unused() -> None:
     """The one place was offered to an account of an exchange that was not open yet, and then to nobody."""
     kept(draw(31394))
+
+
+def test_a_dear_list_may_wait_for_the_exchanges_minute_to_turn_while_the_buckets_stand_full() -> None:
+    """Its counter and what it may not show yet left no room for the list; the promise knew of buckets alone."""
+    kept(draw(90299).without_faults())
