@@ -85,7 +85,7 @@ def clean(text: str) -> str:
 
 def row_of(columns: Columns, row: Mapping[str, Any]) -> tuple[Any, ...]:
     """The row as a tuple in column order, with defaults filled in."""
-    if tuple(row) == tuple(columns):  # as it is with nearly all rows: each column is given, in their order
+    if [*row] == [*columns]:  # as it is with nearly all rows: each column is given, in their order
         whole = tuple(row.values())
         if _fits(columns, whole):
             return whole

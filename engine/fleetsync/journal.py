@@ -17,6 +17,7 @@ from fleetsync.ports import Batch, Instants, Loaded
 from fleetsync.units import MINUTE_MS
 
 _AGES_A_ROW = 5  # so many robots' instants cost as much as one robot's row
+_WORDS = {certainty: certainty.value for certainty in Certainty}  # cheaper than asking each for its value
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +174,7 @@ class Journal:
                 continue
             certainty = fleet.certainty(slot)
             agreed = certainty is Certainty.AGREED
-            standing = None if agreed else _standing(certainty.value, stopped_by(fleet, slot, state))
+            standing = None if agreed else _standing(_WORDS[certainty], stopped_by(fleet, slot, state))
             if standing != unsure.get(slot) or slot in self._dirty:
                 yield slot
             else:
@@ -245,12 +246,12 @@ def owners(fleet: Fleet, slots: Sequence[int], client_id: str) -> Sequence[int]:
 
 def instants(fleet: Fleet, slot: int, state: AccountState) -> Instants:
     """When each surface of a robot was true, when it was synced, and when an event named it last."""
-    read_ms, event_ms = state.positions_as_of_ms, fleet.last_event_at_ms[slot]
-    if state.route.one_list and not state.books:  # the list of positions answers all that is to be known
-        orders_ms = max(read_ms, state.orders_as_of_ms, fleet.orders_as_of_ms[slot])
-        return read_ms, orders_ms, state.conditional_as_of_ms, read_ms, event_ms
+    read_ms, event_ms = fleet.stamps.positions_as_of_ms[state.index], fleet.last_event_at_ms[slot]
     orders_ms = fleet.orders_as_of(state, slot)
-    return read_ms, orders_ms, state.conditional_as_of_ms, fleet.age_from(slot, read_ms, orders_ms), event_ms
+    conditional_ms = state.conditional_as_of_ms if state.route.conditional else 0
+    if state.route.one_list and not state.books:  # the list of positions answers all that is to be known
+        return read_ms, orders_ms, conditional_ms, read_ms, event_ms
+    return read_ms, orders_ms, conditional_ms, fleet.age_from(slot, read_ms, orders_ms), event_ms
 
 
 def stopped_by(fleet: Fleet, slot: int, state: AccountState) -> str:
@@ -273,5 +274,5 @@ def robot_row(fleet: Fleet, slot: int, state: AccountState) -> dict[str, Any]:
         "flat_ms": intervals.flat_ms if intervals else None,
         "positions_as_of_ms": positions_ms, "orders_as_of_ms": orders_ms, "conditional_as_of_ms": conditional_ms,
         "last_sync_at_ms": sync_ms, "last_event_at_ms": event_ms,
-        "stopped": stopped_by(fleet, slot, state), "certainty": certainty.value,
+        "stopped": stopped_by(fleet, slot, state), "certainty": _WORDS[certainty],
     }

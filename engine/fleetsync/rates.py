@@ -38,11 +38,13 @@ class Rates:
         given_of, priority_of, phases = fleet.rate_of, fleet.priority_of, fleet.phase
         if len(self._counts) < len(phases):
             self._grow()
-        if given_of or priority_of:
-            return sum([self.of_robot(slot) * priority_of.get(slot, 1.0) for slot in state.slots])
         priors, counts, exposures = self._prior_exposures, self._counts, self._exposures
-        for slot in state.slots:  # the same: of large fleets this loop is the cost of the law
-            rate += (_PRIOR_COUNT + counts[slot]) / (priors[phases[slot]] + exposures[slot])
+        for slot in state.slots:  # as `of_robot` does: of large fleets this loop is the cost of the law
+            if slot in given_of:
+                each = given_of[slot]
+            else:
+                each = (_PRIOR_COUNT + counts[slot]) / (priors[phases[slot]] + exposures[slot])
+            rate += each * priority_of[slot] if slot in priority_of else each
         return rate
 
     def of_robot(self, slot: int) -> float:

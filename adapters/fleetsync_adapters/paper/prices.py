@@ -71,7 +71,9 @@ class PricePath:
             cells.append((cell, index * period, period))
             here += _between(cell, at_ms - index * period, period)
             end_ms = (index + 1) * period  # no slower cell ends before it
-            there = sum(_between(one, end_ms - start_ms, span_ms) for one, start_ms, span_ms in cells)
+            there = 0
+            for one, start_ms, span_ms in cells:
+                there += _between(one, end_ms - start_ms, span_ms)
             reach = self._tail[octave]
             if (min(here, there) - reach > target) if falling else (max(here, there) + reach < target):
                 return end_ms
