@@ -122,10 +122,7 @@ class Granter:
             if route.scheduled_blocked_ms > now_ms or not self._serve_scheduled(route, now_ms):
                 routes.remove(route)
         for route in self._core.fleet.routes.values():
-            head_ms = route.ready.next_due_at_ms()
-            if head_ms is not None:
-                route.stretch.waited(head_ms, now_ms)
-            elif route.stretch.speed_max > 1:
+            if route.stretch.speed_max > 1 and not route.ready.live:
                 self._spend_spare(route, now_ms)
 
     def _spend_spare(self, route: Route, now_ms: int) -> None:
