@@ -103,9 +103,9 @@ class Drafts:
     def _cut(self, state: AccountState, calls: tuple[Call, ...]) -> tuple[tuple[Call, ...], tuple[Call, ...]]:
         """What one grant holds of a plan, and the rest; what was left over the last time comes first."""
         if state.left_over:
-            ranks = {(call.surface, call.symbol, call.order_id): rank for rank, call in enumerate(state.left_over)}
-            last = len(ranks)
-            calls = tuple(sorted(calls, key=lambda call: ranks.get((call.surface, call.symbol, call.order_id), last)))
+            ranks = {_question(call): rank for rank, call in enumerate(state.left_over)}
+            last = len(state.left_over)
+            calls = tuple(sorted(calls, key=lambda call: ranks.get(_question(call), last)))
         if state.route.circuit.opened_at_ms or state.failures > 1:  # one tells whether it answers again:
             calls = tuple(sorted(calls, key=lambda call: call.surface is not Surface.TIME))  # the clock's, if refused
             return calls[:1], calls[1:]
@@ -113,6 +113,11 @@ class Drafts:
         calls_max = min(dispatch_calls_max(settings.calls_per_minute), max(settings.account_calls_per_second // 2, 1))
         taken = cut(calls, state.route.tariff, calls_max, state.route.weights_max)
         return calls[:taken], calls[taken:]
+
+
+def _question(call: Call) -> tuple[str, ...]:
+    """What a call asks, which stays the same from plan to plan: not from when on, nor how many pages."""
+    return call.surface, call.symbol, call.order_id, call.client_id, "conditional" if call.conditional else ""
 
 
 def _as_of(state: AccountState) -> tuple[object, ...]:

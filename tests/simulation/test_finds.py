@@ -62,3 +62,8 @@ def test_who_waits_for_a_worker_gets_the_place_that_another_left_unused() -> Non
 def test_a_dear_list_may_wait_for_the_exchanges_minute_to_turn_while_the_buckets_stand_full() -> None:
     """Its counter and what it may not show yet left no room for the list; the promise knew of buckets alone."""
     kept(draw(90299).without_faults())
+
+
+def test_an_order_whose_end_two_questions_ask_for_does_not_stay_disputed() -> None:
+    """One call a grant, and what was left over the last time comes first: the two counted as one, which came last."""
+    kept(draw(95267))
