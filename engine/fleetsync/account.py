@@ -87,6 +87,12 @@ class Route:
         """Under which a freeze of the whole route is stored, beside those of single ledgers."""
         return f"{self.name}:*"
 
+    def keep_time(self, now_ms: int) -> None:
+        """Let stretched time have stood still for as long as the oldest ready account has waited too long."""
+        head_ms = self.ready.next_due_at_ms()
+        if head_ms is not None:
+            self.stretch.waited(head_ms, now_ms)
+
     def freeze(self, until_ms: int) -> None:
         """Let nothing go before an instant; an earlier freeze may last longer."""
         self.frozen_until_ms = max(self.frozen_until_ms, until_ms)

@@ -138,6 +138,7 @@ class Core:
                 state.route.robots.put(slot, state.route.stretch.now_ms(now_ms))
                 if slot in self.inbox.pending:
                     self.expedite(slot, now_ms)
+        self.settlement.next_step(state, now_ms)  # it may have been stopped with a question open
 
     def set_calls_per_minute(self, limit: int, now_ms: int) -> None:
         """Change the operator's cap while running."""
@@ -212,6 +213,7 @@ class Core:
             sync.route.circuit.ended(now_ms)
         if sync.later or len(done.requests) > len(sync.calls):
             self.tolls.over(sync.calls, sync.later, len(done.requests), now_ms)
+        sync.route.keep_time(now_ms)  # after a pause of the loop, keys would lie as far ahead as that lasted
         self.settlement.settle(sync, done, now_ms)
 
     def _done_late(self, done: SyncDone, now_ms: int) -> None:
@@ -256,8 +258,11 @@ class Core:
             self._give_up(oldest, now_ms)
         self.commands += self.roster.introductions(self.fleet)
         self.granter.open_exchanges(now_ms)
-        for state, key_ms in self.roster.unstall():
-            self.settlement.next_step(state, now_ms, key_ms)
+        for state, key_ms, urgent in self.roster.unstall():
+            if urgent:
+                self.settlement.next_step(state, now_ms, since_ms=key_ms)
+            else:
+                self.settlement.next_step(state, now_ms, key_ms)
         self.settlement.wake(now_ms)
         for route in self.fleet.routes.values():
             self.granter.drain_due(route, now_ms)

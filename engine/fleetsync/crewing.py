@@ -62,6 +62,7 @@ class _Worker:
     stalled: dict[int, tuple[AccountState, int]] = field(default_factory=dict)  # account index -> (account, key)
     pressing: dict[int, tuple[AccountState, int]] = field(default_factory=dict)  # the same for urgent ones
     unopened: dict[str, dict[int, tuple[AccountState, int, bool]]] = field(default_factory=dict)  # by route; urgent?
+    pressed: int = 0  # places that urgent ones got since the others had their share; see `unstall`
 
     @property
     def waiting(self) -> int:
@@ -177,7 +178,7 @@ class Roster:
         self._freed.add(worker)
 
     def stall(self, state: AccountState, key_ms: int, *, urgent: bool = False) -> None:
-        """The account waits for its worker."""
+        """The account waits for its worker, under its key in the lane that it came from; of several, the oldest."""
         crewed = self._workers[state.worker]
         if not crewed.opened.get(state.route.name, False):  # no place that comes free is of use to it
             unopened = crewed.unopened.setdefault(state.route.name, {})
@@ -194,17 +195,24 @@ class Roster:
         return (state.index in crewed.stalled or state.index in crewed.pressing
                 or state.index in crewed.unopened.get(state.route.name, ()))
 
-    def unstall(self) -> list[tuple[AccountState, int]]:
+    def is_short(self) -> bool:
+        """Whether anybody waits for a place at a worker."""
+        return any(worker.stalled or worker.pressing for worker in self._workers)
+
+    def unstall(self) -> list[tuple[AccountState, int, bool]]:
         """Take out who waits for the workers that reported since the last call, as many as each can take now.
 
-        Once a turn and not at each report: else each would take out again as many as the ones before it.
+        Once a turn and not at each report: else each would take out again as many as the ones before it. Of each
+        account its key, and whether it is urgent.
         """
-        freed: list[tuple[AccountState, int]] = []
+        freed: list[tuple[AccountState, int, bool]] = []
         for worker in self._freed:
             crewed = self._workers[worker]
-            room = self._in_flight_max - crewed.in_flight
-            room -= _take_out(crewed.pressing, room - room // _SCHEDULED_ONE_IN, freed)
-            _take_out(crewed.stalled, min(room, crewed.room.size - crewed.scheduled), freed)
+            room, scheduled_room = self._in_flight_max - crewed.in_flight, crewed.room.size - crewed.scheduled
+            share = min((crewed.pressed + room) // _SCHEDULED_ONE_IN, len(crewed.stalled), max(scheduled_room, 0))
+            pressed = _take_out(crewed.pressing, room - share, freed, urgent=True)
+            taken = _take_out(crewed.stalled, min(room - pressed, scheduled_room), freed, urgent=False)
+            crewed.pressed = 0 if taken else min(crewed.pressed + pressed, _SCHEDULED_ONE_IN - 1)
         self._freed = {worker for worker in self._freed if self._workers[worker].pressing or
                        self._workers[worker].stalled}
         return freed
@@ -229,12 +237,13 @@ class Roster:
                  "stalled": w.waiting} for index, w in enumerate(self._workers)]
 
 
-def _take_out(waiting: dict[int, tuple[AccountState, int]], room: int, freed: list[tuple[AccountState, int]]) -> int:
+def _take_out(waiting: dict[int, tuple[AccountState, int]], room: int, freed: list[tuple[AccountState, int, bool]], *,
+              urgent: bool) -> int:
     """Take out up to `room` accounts, who came first first; returns how many."""
     taken = 0
     while waiting and taken < room:
         state, key_ms = waiting.pop(next(iter(waiting)))
         if not (state.stopped or state.busy):  # those take no room, and would leave others waiting for good
-            freed.append((state, key_ms))
+            freed.append((state, key_ms, urgent))
             taken += 1
     return taken

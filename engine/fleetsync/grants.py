@@ -59,8 +59,7 @@ class Granter:
 
     def drain_due(self, route: Route, now_ms: int) -> None:
         """Move every due robot to its account; one that an answer has covered meanwhile is only re-armed."""
-        if (head_ms := route.ready.next_due_at_ms()) is not None:  # since the last turn, too
-            route.stretch.waited(head_ms, now_ms)
+        route.keep_time(now_ms)  # since the last turn, too
         stretched_ms = now_ms - route.stretch.slip_ms
         slots = route.robots.take_due(stretched_ms)
         if not slots:
@@ -126,8 +125,12 @@ class Granter:
                 self._spend_spare(route, now_ms)
 
     def _spend_spare(self, route: Route, now_ms: int) -> None:
-        """Nothing is due: let the route's time run ahead to its next robots, while the budget has room for them."""
-        while max(route.scheduled_blocked_ms, self.scheduled_blocked_ms) <= now_ms:
+        """Nothing is due: let the route's time run ahead to its next robots, while the budget has room for them.
+
+        Not while anybody waits for a worker: there places are scarce and not calls, and time that runs ahead makes more
+        robots due whom nobody can serve.
+        """
+        while max(route.scheduled_blocked_ms, self.scheduled_blocked_ms) <= now_ms and not self._core.roster.is_short():
             head_ms = route.robots.next_due_at_ms()
             if head_ms is None or not route.stretch.hasten(head_ms, now_ms):
                 return
@@ -167,7 +170,7 @@ class Granter:
             core.settlement.wakeups.put_sooner(state.index, agenda.parked_until_ms)
             return
         if not core.roster.serves(state.worker, route, urgent=urgent or borrowing):
-            core.roster.stall(state, head_ms, urgent=urgent)
+            core.roster.stall(state, key_ms if urgent else head_ms, urgent=urgent)
             return
         draft = draft or self._drafts.make(state, need, now_ms)
         deferral = self._circuit(route, now_ms) if route.circuit.opened_at_ms else None

@@ -89,8 +89,7 @@ class Settlement:
     def _is_as_before(self, state: AccountState, sync: Sync, done: SyncDone) -> bool:
         """Whether an account that holds nothing, and of which nobody waits to hear, still holds nothing.
 
-        That is what most syncs find. It changes two numbers of the account and the next runs of its robots, as the way
-        through all the cases would, in half the time.
+        That is what most syncs find. It changes what the way through all the cases would, in half the time.
         """
         answer, inbox = done.answers[0], self._core.inbox
         quiet = state.agenda is CLEAR and sync.calls is state.route.routine and not (state.books or sync.urgent_slots)
@@ -134,9 +133,8 @@ class Settlement:
         state.busy = 0
         # The worker may have read news that we never heard of: to it, the next answer would be as before.
         state.wants_rows |= {(call.surface, call.symbol) for call in sync.calls if call.surface in LISTS}
-        for call in sync.calls:
-            if call.surface not in LISTS:
-                self.reader.ask(state, call, now_ms)
+        for call in [call for call in sync.calls if call.surface not in LISTS]:
+            self.reader.ask(state, call, now_ms)
         self._finish(state, sync, {*sync.slots, *sync.urgent_slots}, now_ms)
 
     def _finish(self, state: AccountState, sync: Sync, touched: Collection[int], now_ms: int, *,
@@ -171,9 +169,7 @@ class Settlement:
         fleet, inbox = self._core.fleet, self._core.inbox
         stays_flat = state.route.one_list and not state.books and fleet.stamps.positions_as_of_ms[state.index] > 0
         for slot in touched:
-            if fleet.account_of[slot] is not state:
-                continue
-            if not (stays_flat and fleet.phase[slot] == Phase.FLAT):
+            if fleet.account_of[slot] is state and not (stays_flat and fleet.phase[slot] == Phase.FLAT):
                 self.refresh_phase(slot, state)
         if inbox.pending or inbox.waiters:
             # Of all its robots: the sync may have answered one that it was not sent for, and one that was to be looked
@@ -201,22 +197,26 @@ class Settlement:
         state.waiting = still_due or NOBODY
         return oldest_ms
 
-    def next_step(self, state: AccountState, now_ms: int, key_ms: int | None = None) -> None:
-        """What an idle account wants next: its questions and urgent robots now or later, its due robots in turn."""
+    def next_step(self, state: AccountState, now_ms: int, key_ms: int | None = None, *,
+                  since_ms: int | None = None) -> None:
+        """What an idle account wants next: its questions and urgent robots now or later, its due robots in turn.
+
+        Who waited for a worker keeps its place: `key_ms` in the ready lane (stretched), `since_ms` in the urgent one.
+        """
         agenda = state.agenda
         if agenda.stopped or state.busy or not (agenda.urgent or agenda.questions or state.waiting):
             return
         at_ms = max(now_ms, agenda.parked_until_ms)
         question_ms = min(agenda.questions.values(), default=None)
         if agenda.urgent or (question_ms is not None and question_ms <= at_ms):
-            state.route.urgent.put_sooner(state.index, at_ms)
+            state.route.urgent.put_sooner(state.index, max(since_ms or now_ms, agenda.parked_until_ms))
         if question_ms is not None and question_ms > at_ms:  # what is urgent may turn out to have been read meanwhile
             self.wakeups.put_sooner(state.index, question_ms)
         if state.waiting:
             if at_ms > now_ms:
                 self.wakeups.put_sooner(state.index, at_ms)
             else:
-                # Who waited for a worker waited for no quota: that must not hold the time of all others back.
+                # Who waited for a worker waited for no quota, which must not hold back the time of all others.
                 stretched_ms = state.route.stretch.now_ms(now_ms)
                 key_ms = stretched_ms if key_ms is None else max(key_ms, stretched_ms - SLIP_TOLERANCE_MS)
                 state.route.ready.put_sooner(state.index, key_ms)

@@ -1,6 +1,7 @@
 """Replays: what a database says of a run, and its deeds in virtual time."""
 
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import duckdb
@@ -143,13 +144,15 @@ def test_the_settings_that_ran_are_predicted_within_a_tenth_with_events_forced_s
     assert [limit for _, limit in recorded.caps()] == [300, 90, 400]
     assert recorded.count_asked("sync") >= 100
     assert recorded.count_asked("") > 50
-    was, told = measured(recorded), replay_own(recorded, TARIFFS, seed=99)
-    assert told is not None
-    assert told.row["calls_per_minute"] == pytest.approx(was["calls_per_minute"], rel=0.10)
-    assert told.row["weight_per_minute"] == pytest.approx(was["weight_per_minute"], rel=0.10)
-    assert told.row["changes"] == pytest.approx(was["changes"], rel=0.10)
+    was, rows = measured(recorded), []
+    for seed in (97, 98, 99):  # of one replay, too, a 99th percentile differs by more than what is asked here
+        told = replay_own(recorded, TARIFFS, seed=seed)
+        assert told is not None
+        rows.append(told.row)
+    for name in ("calls_per_minute", "weight_per_minute", "changes"):
+        assert median(row[name] for row in rows) == pytest.approx(was[name], rel=0.10), name
     for name in ("p50", "p95", "p99"):
-        assert told.row["age_ms"][name] == pytest.approx(was["age_ms"][name], rel=0.10), name
+        assert median(row["age_ms"][name] for row in rows) == pytest.approx(was["age_ms"][name], rel=0.10), name
 
 
 def test_of_several_runs_in_a_file_the_last_is_replayed_on_what_the_others_left_open(tmp_path: Path) -> None:

@@ -54,7 +54,7 @@ def test_many_reports_of_a_turn_take_out_as_many_accounts_as_there_is_room_for()
         roster.stall(account(index), index)
     for _ in range(40):
         roster.finished(0)
-    assert [state.index for state, _ in roster.unstall()] == list(range(40))
+    assert [state.index for state, *_ in roster.unstall()] == list(range(40))
     for _ in range(40):
         roster.started(0)
     assert roster.unstall() == []
@@ -68,7 +68,7 @@ def test_a_place_that_whoever_was_taken_out_for_it_leaves_unused_is_the_next_one
     roster.finished(0)
     for index in range(3):
         assert roster.leaves_places()
-        assert [state.index for state, _ in roster.unstall()] == [index]
+        assert [state.index for state, *_ in roster.unstall()] == [index]
     roster.started(0)
     assert not roster.leaves_places()
     assert roster.unstall() == []
@@ -81,8 +81,22 @@ def test_urgent_accounts_come_first_and_scheduled_ones_are_not_shut_out() -> Non
         roster.stall(account(1_000 + index), index, urgent=True)
     for _ in range(10):
         roster.finished(0)
-    freed = [state.index for state, _ in roster.unstall()]
+    freed = [state.index for state, *_ in roster.unstall()]
     assert freed == [*range(1_000, 1_008), 0, 1]
+
+
+def test_of_single_places_too_one_in_five_is_left_to_scheduled_accounts() -> None:
+    roster = full(1)
+    for index in range(100):
+        roster.stall(account(index), index)
+        roster.stall(account(1_000 + index), index, urgent=True)
+    freed, urgent = list[bool](), False
+    for _ in range(20):
+        roster.finished(0, urgent=urgent)
+        ((_, _, urgent),) = roster.unstall()
+        freed.append(urgent)
+        roster.started(0, urgent=urgent)
+    assert freed == [True, True, True, True, False] * 4
 
 
 def test_an_account_that_waits_twice_keeps_its_older_key() -> None:
@@ -91,7 +105,7 @@ def test_an_account_that_waits_twice_keeps_its_older_key() -> None:
     roster.stall(state, 900)
     assert roster.waits(state)
     roster.finished(0)
-    assert roster.unstall() == [(state, 500)]
+    assert roster.unstall() == [(state, 500, False)]
 
 
 def test_accounts_that_cannot_be_served_take_no_room() -> None:
@@ -100,7 +114,7 @@ def test_accounts_that_cannot_be_served_take_no_room() -> None:
     for state in (stopped, busy, idle):
         roster.stall(state, 0)
     roster.finished(0)
-    assert [state for state, _ in roster.unstall()] == [idle]
+    assert [state for state, *_ in roster.unstall()] == [idle]
 
 
 def rounds(room: Room, waited_ms: Callable[[int], int], count: int = 12) -> int:

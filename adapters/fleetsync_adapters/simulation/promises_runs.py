@@ -16,6 +16,7 @@ _PAUSE_MAX_MS = 20_000  # the longest that the engine's loop stands still
 _SLIP_MS = 1_000  # how far a key may lag behind stretched time before that stands still
 _LATE_MS = _SLIP_MS + 6_000  # and what a sync, a commit and a busy account add
 _QUESTIONS_BETWEEN = 12  # grants that may go to one account's own questions between two of its rounds
+_PLACES_MIN, _PLACE_MS = 4, 400  # with fewer places a worker, accounts wait for one, which a sync holds so long
 
 
 class OneRun(Promise):
@@ -162,6 +163,9 @@ class NobodyForgotten(Promise):
         slipped = max(state.route.stretch.ratio, 1.0) if core.fleet.priority_of else 1.0  # a weighed interval has it
         age_ms = state.route.stretch.now_ms(at_ms) - max(state.positions_key_ms, life.began_at_ms)
         late_ms = _LATE_MS + _QUESTIONS_BETWEEN * MINUTE_MS // self.world.settings.calls_per_minute
+        places = self.world.settings.in_flight_per_worker
+        if places < _PLACES_MIN:  # no quota either; that nobody starves there, `fair_turns` sees to
+            late_ms += _QUESTIONS_BETWEEN * len(core.fleet.account_by_id) * _PLACE_MS // places
         if age_ms > longest_ms * slipped + late_ms * state.route.stretch.speed_max:
             self.broken(f"robot {core.fleet.ids[slot]} was not read for {age_ms} ms of stretched time")
 

@@ -66,7 +66,7 @@ class FairTurns(Promise):
         most = _TURNS_AN_ACCOUNT * len(core.fleet.account_by_id) + _TURNS_MORE
         for state in core.fleet.account_by_id.values():
             given = self._given.get(state.route.name, 0)
-            if state.busy or not state.waiting or core.roster.waits(state):
+            if state.busy or not state.waiting:
                 self._waits.pop(state.account.id, None)
             elif given - self._waits.setdefault(state.account.id, given) > most:
                 self.broken(f"{state.account.id} waits, and {given - self._waits[state.account.id]} grants of its "
