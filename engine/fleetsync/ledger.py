@@ -237,8 +237,9 @@ class Ledger:
             self.window_index, self.foreign = index, 0
             self.seen_used = 0 if self.seen_used >= 0 else -1
             self.seen_sent_at_ms = self.marked_foreign = 0
-            self._forget(now_ms - self.slack_ms)
-            self.window_own = self.unseen  # what is still on its way may be counted in the new window
+            # What was on its way when the window began may be counted in it, however late we come to look.
+            self._forget(index * self.window_ms - self.slack_ms)
+            self.window_own = self.unseen
             self._set_rate(now_ms)
 
     def _forget(self, until_ms: int) -> None:

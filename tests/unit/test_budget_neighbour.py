@@ -49,8 +49,10 @@ def test_our_calls_and_a_steady_neighbours_never_exceed_the_limit_of_an_aligned_
     ours, theirs = _beside(dict.fromkeys(range(5), float(pace)), 5, pace, urgent=urgent)
     mine, other = ours.aligned(MINUTE_MS), theirs.aligned(MINUTE_MS)
     assert all(mine.get(window, 0) + other.get(window, 0) <= 2_400 for window in mine)
-    # What is used in all stays worth having: the margin for the neighbour is a quarter of its use.
-    assert sum(mine.values()) / 5 >= 0.9 * (2_400 - 1.25 * pace) - 50
+    # What is used in all stays worth having: the margin for the neighbour is a quarter of its use. Where all work is
+    # urgent it is overdrawn now and then, and a minute later a part stays unused: how much, is chance.
+    worth = 0.9 if urgent < 1 else 0.7
+    assert sum(mine.values()) / 5 >= worth * (2_400 - 1.25 * pace) - 50
 
 
 @pytest.mark.parametrize("urgent", [0.0, 0.3, 1.0])
@@ -97,3 +99,15 @@ def test_a_burst_of_a_neighbour_slows_us_and_does_not_stop_us() -> None:
             ledger.observe(605 + granted, now_ms, now_ms)
         now_ms = max(opens_at_ms, now_ms)
     assert granted >= 500
+
+
+def test_our_own_call_at_the_turn_of_a_minute_is_no_neighbours_however_late_we_look() -> None:
+    """Few calls: the first look at the new minute comes when that call is long done, and counted there."""
+    ledger, turn_ms = ledger_of(600, biggest=40, aligned=True), (START_MS // MINUTE_MS + 2) * MINUTE_MS
+    ledger.charge(5, turn_ms - 2_000)
+    ledger.observe(5, turn_ms - 2_000, turn_ms - 1_800)
+    rate_us = ledger.emission_us
+    ledger.charge(8, turn_ms - 100)
+    ledger.charge(5, turn_ms + 3_000)
+    ledger.observe(13, turn_ms + 3_000, turn_ms + 3_150)
+    assert (ledger.foreign, ledger.emission_us) == (0, rate_us)
