@@ -89,8 +89,7 @@ class Route:
 
     def keep_time(self, now_ms: int) -> None:
         """Let stretched time have stood still for as long as the oldest ready account has waited too long."""
-        head_ms = self.ready.next_due_at_ms()
-        if head_ms is not None:
+        if self.ready.live and (head_ms := self.ready.next_due_at_ms()) is not None:
             self.stretch.waited(head_ms, now_ms)
 
     def freeze(self, until_ms: int) -> None:

@@ -113,7 +113,7 @@ class StretchClock:
 
     def waited(self, head_ms: int, real_ms: int) -> None:
         """The oldest unserved key is `head_ms`: let stretched time stand still if it has waited too long."""
-        behind_ms = self.now_ms(real_ms) - head_ms - SLIP_TOLERANCE_MS
+        behind_ms = real_ms - self.slip_ms - head_ms - SLIP_TOLERANCE_MS
         if behind_ms > 0:
             self.slip_ms += behind_ms
 

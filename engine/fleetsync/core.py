@@ -272,15 +272,18 @@ class Core:
 
     def next_wake_at_ms(self, now_ms: int) -> int | None:
         """When `tick` has something to do again, if no message comes before."""
-        instants = [self.settlement.wakeups.next_due_at_ms(), self.inbox.next_expiry_at_ms(),
-                    self.roster.opening_at_ms, now_ms if self.roster.leaves_places() else None]
-        if self.in_flight:
-            instants.append(next(iter(self.in_flight.values())).give_up_at_ms)
+        if self.roster.leaves_places():
+            return now_ms
+        granter = self.granter
+        instants = [self.settlement.wakeups.next_due_at_ms(), self.inbox.next_expiry_at_ms(), self.roster.opening_at_ms]
+        for sync in self.in_flight.values():  # the oldest
+            instants.append(sync.give_up_at_ms)
+            break
         for route in self.fleet.routes.values():
             if route.urgent.live and (due_at_ms := route.urgent.next_due_at_ms()) is not None:
-                instants.append(max(due_at_ms, route.urgent_blocked_ms, self.granter.urgent_blocked_ms))
+                instants.append(max(due_at_ms, route.urgent_blocked_ms, granter.urgent_blocked_ms))
             if route.ready.live:  # whoever comes due before these can be served takes a place behind them
-                instants.append(max(now_ms, route.scheduled_blocked_ms, self.granter.scheduled_blocked_ms))
+                instants.append(max(now_ms, route.scheduled_blocked_ms, granter.scheduled_blocked_ms))
             elif (due_at_ms := route.robots.next_due_at_ms()) is not None:
                 instants.append(route.stretch.comes_at_ms(due_at_ms, now_ms))
         return min([at_ms for at_ms in instants if at_ms is not None], default=None)

@@ -214,10 +214,11 @@ class Reader:
         fleet, expedited = self._core.fleet, 0
         slots = fleet.same_symbol(symbol)
         start = self._core.rng.randrange(len(slots)) if len(slots) > _SIBLINGS_MAX else 0
-        for slot in islice(chain(slots[start:], slots[:start]), _SIBLINGS_SEEN):
+        roomy = [route for route in fleet.routes.values() if route.stretch.ratio <= _ROOMY_RATIO]
+        for slot in islice(chain(slots[start:], slots[:start]), _SIBLINGS_SEEN if roomy else 0):
             if expedited >= _SIBLINGS_MAX:
                 return
-            if slot in own or fleet.state_of(slot).route.stretch.ratio > _ROOMY_RATIO:
+            if slot in own or fleet.state_of(slot).route not in roomy:
                 continue
             if fleet.age_as_of(slot) < now_ms - _SIBLING_FRESH_MS:
                 self._core.expedite(slot, now_ms)

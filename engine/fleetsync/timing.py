@@ -64,25 +64,25 @@ class Timing:
             own_ms -= int(own_ms * shortening)
             quiet_ms -= int(quiet_ms * shortening)
         book = state.books.get(fleet.symbols[slot]) if state.books else None
+        orders = book.orders if book is not None else ()
         positions_ms = stamps.positions_key_ms[index] + (quiet_ms if phase == _WORKING else own_ms)
-        orders_ms = -1
+        orders_ms = conditional_ms = -1
         if not route.tariff.positions_show_orders or (book is not None and not book.is_quiet):
             orders_ms = fleet.orders_key_ms[slot]
             if index < len(stamps.orders_key_ms) and stamps.orders_key_ms[index] > orders_ms:
                 orders_ms = stamps.orders_key_ms[index]
             if book is not None and book.hinted and book.hides_orders:
                 pass  # the positions list says that orders rest which were never read: at once
-            elif phase == _UNKNOWN or (book is not None and any(not order.conditional for order in book.orders)):
+            elif phase == _UNKNOWN or (orders and any(not order.conditional for order in orders)):
                 orders_ms += own_ms
             elif self.adaptive is not None and quiet_ms >= 2 * own_ms:
                 orders_ms += apart_ms(quiet_ms, orders_ms, index)
             else:
                 orders_ms += quiet_ms
-        conditional_ms = -1
         if route.conditional:
-            resting = book is not None and any(order.conditional for order in book.orders)
+            often = phase == _UNKNOWN or (orders and any(order.conditional for order in orders))
             key_ms = max(state.conditional_key_ms, fleet.conditional_read.get(slot, (0, 0))[0])
-            conditional_ms = key_ms + (own_ms if resting or phase == _UNKNOWN else quiet_ms)
+            conditional_ms = key_ms + (own_ms if often else quiet_ms)
         return positions_ms, orders_ms, conditional_ms
 
     def wish_ms(self, slot: int, state: AccountState, shared_ms: Sequence[int] = ()) -> int:
@@ -115,12 +115,14 @@ class Timing:
 
         Keys that lie too far back are pulled up to one instant, and whoever was pulled up with others stays with them.
         """
-        alone = state.route.one_list and not state.books
-        late_ms = key_ms - (self.wish_ms(slot, state) if alone else self.surfaces_due(slot, state)[0])
+        fleet, index = self._fleet, state.index
+        phase, intervals_ms = fleet.phase[slot], self.intervals_ms(slot, state)
+        interval_ms = intervals_ms[_FLAT if phase == _WORKING else phase]  # of its positions
+        interval_ms -= int(interval_ms * fleet.stamps.shortening[index])
+        late_ms = key_ms - fleet.stamps.positions_key_ms[index] - interval_ms
         if late_ms <= _LATE_MS or self.adaptive is None:
             return late_ms > _LATE_MS
-        interval_ms = self.intervals_ms(slot, state)[self._fleet.phase[slot]]
-        return late_ms > interval_ms // 4  # the law moves its wishes, too
+        return late_ms > intervals_ms[phase] // 4  # the law moves its wishes, too
 
     # -- what the adaptive law has to know
 
