@@ -205,6 +205,11 @@ class AccountState:
         """Its robots."""
         return (self.robots,) if isinstance(self.robots, int) else self.robots
 
+    @property
+    def was_read(self) -> bool:
+        """Whether any list of all its symbols was read: rows of symbols that no robot traded then were left out."""
+        return bool(self.positions_as_of_ms or self.orders_as_of_ms or self.conditional_as_of_ms)
+
     def join(self, slot: int) -> None:
         """A robot more."""
         if isinstance(self.robots, int):

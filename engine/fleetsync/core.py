@@ -106,7 +106,7 @@ class Core:
         self.timing.changed(state)
         self.journal.robot_changed(slot)
         self.roster.fresh[state.index] = state
-        if robot.enabled and state.positions_as_of_ms:
+        if robot.enabled and state.was_read:
             self.settlement.joined(slot, state, now_ms)
         if robot.enabled and not state.stopped:
             route = state.route

@@ -67,3 +67,8 @@ def test_a_dear_list_may_wait_for_the_exchanges_minute_to_turn_while_the_buckets
 def test_an_order_whose_end_two_questions_ask_for_does_not_stay_disputed() -> None:
     """One call a grant, and what was left over the last time comes first: the two counted as one, which came last."""
     kept(draw(95267))
+
+
+def test_a_robot_that_joins_after_its_accounts_orders_but_before_its_positions_were_read_is_not_agreed() -> None:
+    """Just after a restart: the lists of orders had left its rows out, and counted as read."""
+    kept(draw(143633))

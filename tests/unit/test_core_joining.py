@@ -1,10 +1,12 @@
 """A robot that joins an account which is being read already."""
 
-import pytest
-from tests.unit.builders import position
-from tests.unit.core_world import World, settled
+from dataclasses import replace
 
-from fleetsync.messages import Answer
+import pytest
+from tests.unit.builders import order, position
+from tests.unit.core_world import TARIFF, World, settled
+
+from fleetsync.messages import Answer, Call
 from fleetsync.model import Certainty, Fault, Phase, Surface
 
 
@@ -60,4 +62,32 @@ def test_a_robot_that_joins_during_a_sync_is_read_by_one_of_its_own() -> None:
     assert _phase(world, "eth") is Phase.HOLDING
     calls = [call for sent in world.sent for call in sent.dispatch.calls if call.surface is Surface.ORDERS]
     assert any(call.symbol == "ETH/USDT:USDT" for call in calls)
+    settled(world)
+
+
+def test_a_robot_that_joins_when_only_its_accounts_orders_were_read_is_not_agreed_by_that_list() -> None:
+    """Its positions could not be read: that alone was taken to say that nothing was read without it."""
+    costs = {name: cost for name, cost in TARIFF.costs.items() if name != "orders:symbol"}
+    world = World(tariff=replace(TARIFF, costs=costs, positions_show_orders=False))
+    truth = world.account()
+    truth.orders.append(order(symbol="ETH/USDT:USDT"))
+    broken = Surface.POSITIONS
+
+    def answer(_: str, call: Call, at_ms: int) -> Answer | None:
+        return Answer(call, at_ms, fault=Fault.NETWORK) if call.surface is broken else None
+
+    world.answer = answer
+    world.robot("btc")
+    world.run(30_000)
+    (state,) = world.core.fleet.account_by_id.values()
+    assert state.orders_as_of_ms
+    assert not state.positions_as_of_ms
+    world.robot("eth", symbol="ETH/USDT:USDT")
+    broken = Surface.ORDERS
+    world.run(120_000)
+    assert state.positions_as_of_ms
+    assert world.core.fleet.certainty(world.core.fleet.slot("eth")) is Certainty.UNKNOWN
+    world.answer = lambda *_: None
+    world.run(120_000)
+    assert _phase(world, "eth") is Phase.WORKING
     settled(world)

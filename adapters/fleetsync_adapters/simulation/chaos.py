@@ -49,7 +49,8 @@ class Chaos:
         """From now on nothing goes wrong any more; what went wrong is mended."""
         world = self._world
         self.ended = True
-        self.down_until_ms = self.dark_until_ms = self.foreign_until_ms = self.spoilt_until_ms = 0
+        self.down_until_ms = self.dark_until_ms = self.spoilt_until_ms = 0
+        self.foreign_until_ms = min(self.foreign_until_ms, world.now_ms)  # what they used is still counted
         self.spoil_message = ""
         if world.life is not None:
             world.life.dies_committing = ""
