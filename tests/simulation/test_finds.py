@@ -72,3 +72,8 @@ def test_an_order_whose_end_two_questions_ask_for_does_not_stay_disputed() -> No
 def test_a_robot_that_joins_after_its_accounts_orders_but_before_its_positions_were_read_is_not_agreed() -> None:
     """Just after a restart: the lists of orders had left its rows out, and counted as read."""
     kept(draw(143633))
+
+
+def test_the_late_report_of_a_sync_that_was_given_up_is_no_reading_while_markets_are_opened() -> None:
+    """The promise counted syncs under way without those of the markets: one given up seemed to be one of them."""
+    kept(draw(149986))

@@ -5,7 +5,7 @@ Made from what passes between engine, workers and exchange, and from nothing tha
 
 from typing import TYPE_CHECKING
 
-from fleetsync.messages import Answer, Call, Dispatch, FromWorker, Request, SyncDone, ToWorker
+from fleetsync.messages import Answer, Call, Dispatch, FromWorker, OpenExchange, Request, SyncDone, ToWorker
 from fleetsync.model import Robot, Surface
 from fleetsync_adapters.simulation.life import Life
 from fleetsync_adapters.simulation.observe import Observer
@@ -27,7 +27,7 @@ class Readings(Observer):
         self.shown_at_ms: dict[Asked, int] = {}  # when its report came, of those that brought their rows
         self._shown: dict[str, frozenset[str]] = {}  # by account: symbols of the last list of positions
         self._quiet_at_ms: dict[tuple[str, str], int] = {}  # of these: when a list was last sent that left them out
-        self._open: dict[int, str] = {}  # syncs whose report counts -> account
+        self._open: dict[int, str] = {}  # syncs whose report counts -> account ("": of no account)
         self._executed: dict[tuple[int, Surface, str], int] = {}
         self._world: World | None = None
 
@@ -49,6 +49,8 @@ class Readings(Observer):
         """A question goes out."""
         if isinstance(message, Dispatch):
             self._open[message.sync_id] = message.account
+        elif isinstance(message, OpenExchange):
+            self._open[message.sync_id] = ""
 
     def requested(self, at_ms: int, sync_id: int, route: str, account: str, call: Call, request: Request) -> None:
         """It is executed."""
