@@ -10,17 +10,18 @@ ENGINE = {
                   "reconcile_orders", "unchanged", "reconcile"),
     "seams": ("ports",),
     "core": ("account", "fleet", "tolls", "rates", "adaptive", "timing", "sync", "crewing", "journal", "events",
-             "drafts", "grants", "trouble", "reading", "settle", "core"),
+             "drafts", "grants", "trouble", "reading", "settle", "membership", "core"),
     "shell": ("clock", "collector", "wire", "link", "worker", "process", "crew", "report", "explain", "assembly",
-              "writer", "loop", "engine"),
+              "writer", "loop", "runtime", "engine"),
     "face": ("__init__",),
 }  # fmt: skip
 # Parts of the core are handed the core itself and share its state; they name its class for the type checker only.
-OWNER = {"drafts": "core", "grants": "core", "settle": "core", "trouble": "core", "reading": "core"}
+OWNER = {"drafts": "core", "grants": "core", "settle": "core", "trouble": "core", "reading": "core",
+         "membership": "core"}
 PURE = ("words", "decisions", "core")  # no await, no clock, no file, no process: time and randomness are arguments
 WORLD = frozenset({"asyncio", "time", "datetime", "os", "pathlib", "socket", "subprocess", "threading",
                    "multiprocessing", "signal", "selectors", "tempfile", "uuid", "secrets"})  # fmt: skip
-MAY_IMPORT_TIME = frozenset({"clock", "worker", "crew", "process", "engine"})
+MAY_IMPORT_TIME = frozenset({"clock", "worker", "crew", "process", "runtime"})
 ENGINE_START_WITHOUT = frozenset({"ccxt", "duckdb", "fastapi", "pydantic", "rich", "uvicorn", "aiohttp",
                                   "fleetsync_adapters"})  # a worker starts by importing the engine  # fmt: skip
 

@@ -48,6 +48,13 @@ class Stamps:
         self.conditional_as_of_ms = array("q")
         self.shortening = array("d")  # the account's draw of jitter, so that its robots stay together
 
+    def clear(self, index: int) -> None:
+        """Another account has this index now."""
+        for name in self.__slots__:
+            column = getattr(self, name)
+            if index < len(column):
+                column[index] = 0
+
     def grow(self, accounts: int) -> None:
         """Make room for what every account has."""
         for column in (self.positions_key_ms, self.positions_as_of_ms, self.shortening):

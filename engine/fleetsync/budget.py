@@ -1,6 +1,6 @@
 """The budget: every ledger in one place. A request is granted whole, or deferred with the instant to ask again."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 from fleetsync.config import Settings
@@ -23,7 +23,7 @@ class Deferral(NamedTuple):
 class Budget:
     """All ledgers. Grants are all or none; a blocked ledger holds up only the work that needs it."""
 
-    __slots__ = ("_followed", "_followed_ms", "_ledgers", "_settings", "freezes", "operator")
+    __slots__ = ("_followed", "_followed_ms", "_ledgers", "_left", "_settings", "freezes", "operator")
 
     def __init__(self, settings: Settings, *, now_ms: int) -> None:
         self._settings = settings
@@ -31,14 +31,15 @@ class Budget:
         self._followed = False  # this run is not known to be the first
         self._followed_ms: int | None = None  # until when an earlier run may have sent; None: runs leave no trace
         self.freezes: dict[str, int] = {}  # of an earlier run, for ledgers that are not made yet
+        self._left: set[str] = set()  # accounts that are gone, and may have ledgers that are not at rest
         cap = Quota(OPERATOR, Scope.EGRESS, settings.calls_per_minute, MINUTE_MS)
         self.operator = self.ledger(OPERATOR, cap, biggest=dispatch_calls_max(cap.limit), now_ms=now_ms)
 
-    def ledger(self, key: str, quota: Quota, *, biggest: int, now_ms: int) -> Ledger:
+    def ledger(self, key: str, quota: Quota, *, biggest: int, now_ms: int, owner: str = "") -> Ledger:
         """The ledger of `key`, made when it is new. `biggest` is the largest single charge it has to admit."""
         ledger = self._ledgers.get(key)
         if ledger is None:
-            ledger = Ledger(key, quota, biggest=biggest, settings=self._settings, now_ms=now_ms)
+            ledger = Ledger(key, quota, biggest=biggest, settings=self._settings, now_ms=now_ms, owner=owner)
             self._ledgers[key] = ledger
             if self._followed:
                 ledger.follow(self._followed_ms)
@@ -90,6 +91,25 @@ class Budget:
             return False
         ledger.freeze(until_ms)
         return True
+
+    def account_left(self, account: str) -> None:
+        """An account is gone. What it has spent counts for as long as the exchange counts it: it may come back."""
+        self._left.add(account)
+
+    def tidy(self, staying: Collection[str], now_ms: int) -> None:
+        """Drop the ledgers of accounts that are gone, once they are at rest; call it now and then."""
+        self._left.difference_update(staying)
+        if not self._left:
+            return
+        theirs = [ledger for ledger in self._ledgers.values() if ledger.owner in self._left]
+        for ledger in theirs:
+            if ledger.is_at_rest(now_ms):
+                del self._ledgers[ledger.key]
+        self._left = {ledger.owner for ledger in theirs if ledger.key in self._ledgers}
+
+    def get(self, key: str) -> Ledger | None:
+        """The ledger of `key`, if there is one."""
+        return self._ledgers.get(key)
 
     def ledgers(self) -> list[Ledger]:
         """Every ledger, the operator's first."""

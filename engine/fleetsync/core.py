@@ -18,11 +18,11 @@ from fleetsync.book import Rules
 from fleetsync.budget import Budget
 from fleetsync.config import Settings
 from fleetsync.crewing import Roster
-from fleetsync.errors import ConfigError
 from fleetsync.events import Event, Inbox, Waiter
 from fleetsync.fleet import Fleet
 from fleetsync.grants import Granter
 from fleetsync.journal import Journal
+from fleetsync.membership import Membership
 from fleetsync.messages import Call, FromWorker, SymbolsUnknown, SyncDone, ToWorker, WorkerLost, WorkerUp
 from fleetsync.model import Account, Change, Robot, Surface
 from fleetsync.planner import Prices
@@ -55,6 +55,7 @@ class Core:
                                     settings.flat_ms)
         self.settlement = Settlement(self)
         self.granter = Granter(self)
+        self.membership = Membership(self)
         self.commands: list[tuple[int, ToWorker]] = []
         self._given_up: dict[int, Sync] = {}  # those whose report may still come
         self._heartbeat_slot = 0
@@ -90,14 +91,19 @@ class Core:
 
     def add_account(self, account: Account, now_ms: int) -> None:
         """Serve an account from now on; its robots follow with `add_robot`."""
-        if account.id in self.fleet.account_by_id:
-            raise ConfigError(f"two accounts with the id {account.id!r}")
-        state = self.fleet.add_account(account, self.roster.place(), now_ms)
-        if until_ms := self.budget.freezes.pop(state.route.freeze_key, 0):
-            state.route.freeze(until_ms)
-        self.settlement.adopt(state)
-        self.journal.account_changed(state)
-        self.roster.joined(state)
+        self.membership.add(account, now_ms)
+
+    def remove_account(self, account_id: str, now_ms: int) -> None:
+        """Serve an account and its robots no more; what it holds stays in the store, should it come back."""
+        self.membership.remove(account_id, now_ms)
+
+    def change_account(self, account: Account, now_ms: int) -> None:
+        """Reach an account with other keys or over another egress; its robots and their events stay with it."""
+        self.membership.change(account, now_ms)
+
+    def resume_account(self, account_id: str, account: Account | None, now_ms: int) -> None:
+        """Serve a stopped account again; with other keys, or over another egress, if given."""
+        self.membership.resume(account_id, account, now_ms)
 
     def add_robot(self, robot: Robot, now_ms: int, first_at_ms: int | None = None) -> None:
         """Schedule a robot. Its first run is at `first_at_ms`, at once by default."""
@@ -123,22 +129,6 @@ class Core:
             sync.urgent_slots = {other: since_ms for other, since_ms in sync.urgent_slots.items() if other != slot}
         self.timing.forget(slot)
         self.fleet.remove_robot(slot)
-
-    def resume_account(self, account_id: str, account: Account | None, now_ms: int) -> None:
-        """Serve a stopped account again, with new credentials if given."""
-        state = self.fleet.account_by_id[account_id]
-        if account is not None:
-            state.account = account
-        state.stopped = state.last_fault = ""
-        state.failures = 0
-        self.journal.account_changed(state)
-        self.roster.fresh[state.index] = state
-        for slot in state.slots:
-            if slot not in self.fleet.stopped:
-                state.route.robots.put(slot, state.route.stretch.now_ms(now_ms))
-                if slot in self.inbox.pending:
-                    self.expedite(slot, now_ms)
-        self.settlement.next_step(state, now_ms)  # it may have been stopped with a question open
 
     def set_calls_per_minute(self, limit: int, now_ms: int) -> None:
         """Change the operator's cap while running."""
@@ -248,7 +238,10 @@ class Core:
             self._given_up[sync.id] = sync
             if len(self._given_up) > _GIVEN_UP_KEPT:
                 del self._given_up[next(iter(self._given_up))]
-        self.settlement.abandon(sync, now_ms)
+        if sync.void:
+            self.membership.ended(sync, now_ms)
+        else:
+            self.settlement.abandon(sync, now_ms)
 
     # -- time
 
@@ -303,6 +296,7 @@ class Core:
                 self.journal.robot_aged(slot)
         self._heartbeat_slot = (self._heartbeat_slot + share) % max(slots, 1)
         self.timing.renew()
+        self.membership.tidy(now_ms)
         for route in self.fleet.routes.values():
             route.stretch.measure(now_ms)
             self.settlement.trouble.weigh_ceilings(route)

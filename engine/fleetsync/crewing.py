@@ -94,6 +94,20 @@ class Roster:
             self.opening_at_ms = 0
         self.fresh[state.index] = state
 
+    def took_out(self, state: AccountState) -> None:
+        """An account does not wait for its worker any more."""
+        crewed = self._workers[state.worker]
+        crewed.stalled.pop(state.index, None)
+        crewed.pressing.pop(state.index, None)
+        for waiting in crewed.unopened.values():
+            waiting.pop(state.index, None)
+
+    def left(self, state: AccountState) -> None:
+        """An account is gone."""
+        self.took_out(state)
+        self.fresh.pop(state.index, None)
+        self._workers[state.worker].accounts -= 1
+
     def introductions(self, fleet: Fleet) -> list[tuple[int, ToWorker]]:
         """What workers have to be told of accounts that are new to them, or have new symbols to check."""
         told: list[tuple[int, ToWorker]] = []

@@ -55,6 +55,10 @@ class Drafts:
             self._kept.clear()
         self._kept[state.index] = _as_of(state), now_ms + _KEPT_MS, draft
 
+    def forget(self, state: AccountState) -> None:
+        """The account is gone, or is reached otherwise."""
+        self._kept.pop(state.index, None)
+
     def need(self, state: AccountState, stretched_ms: int, now_ms: int) -> Need:
         """What the account's waiting and urgent robots want read, and which questions may be asked now."""
         agenda = state.agenda

@@ -1,38 +1,24 @@
 """The engine: the face that users meet, in front of the core, its loop, its writer and its crew. It decides nothing."""
 
 import asyncio
-import logging
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from itertools import count
-from types import TracebackType
-from typing import Any, Self
+from collections.abc import AsyncIterator, Callable
+from typing import Any, TypeVar
 
-from fleetsync.assembly import exchange_specs, open_store, recent_changes, tariffs_of
-from fleetsync.cadence import first_runs
-from fleetsync.clock import SystemClock
-from fleetsync.collector import keep_large, release
-from fleetsync.config import Settings
-from fleetsync.core import Core
-from fleetsync.crew import LocalCrew, ProcessCrew, check_main_guard
-from fleetsync.errors import ConfigError, RobotStopped, SyncTimeout
+from fleetsync.errors import ConfigError, EngineEnded, RobotStopped, StoreFailed, StoreRefused, SyncTimeout
 from fleetsync.events import KINDS, Event, Waiter
 from fleetsync.explain import explain
-from fleetsync.journal import Notice
-from fleetsync.loop import Loop
 from fleetsync.model import Account, Change, Robot
-from fleetsync.ports import Clock, Crew, ExchangeSpec, Store
-from fleetsync.report import Ages, RobotState, Status, robot_state, status
-from fleetsync.units import SECOND_MS
-from fleetsync.writer import Writer
+from fleetsync.report import RobotState, Status, robot_state, status
+from fleetsync.runtime import Runtime
+from fleetsync.units import SECOND_MS, s_from_ms
 
-_LOG = logging.getLogger("fleetsync")
-_DRAIN_MS = 2_000  # for calls in flight ...
-_CREW_STOP_MS = 600  # ... and for the workers to end, within 3 s in all
 _CHANGES_PAGE = 500
+_COMMIT_MS = 1_000  # what the commit of a forced sync's answer may take beyond its time
+
+T = TypeVar("T")
 
 
-class Engine:
+class Engine(Runtime):
     """Keeps a fleet in sync. Use it as an async context manager, or with `start` and `stop`.
 
     Args:
@@ -47,102 +33,44 @@ class Engine:
     under `if __name__ == "__main__":`. With `workers=0` calls are made inside the caller's own loop.
     """
 
-    def __init__(
-        self,
-        accounts: Iterable[Account] = (),
-        robots: Iterable[Robot] = (),
-        *,
-        settings: Settings | None = None,
-        exchanges: Mapping[str, ExchangeSpec] | None = None,
-        egress_proxies: Mapping[tuple[str, str], str] | None = None,
-        store: Store | str | None = None,
-        clock: Clock | None = None,
-        crew: Crew | None = None,
-        seed: int = 0,
-        on_notice: Callable[[Notice], None] | None = None,
-    ) -> None:
-        self.settings = settings or Settings()
-        self.clock: Clock = clock or SystemClock()
-        self._accounts, self._robots = list(accounts), list(robots)
-        self._specs = exchange_specs(self._accounts, exchanges or {}, egress_proxies or {}, self.settings)
-        self.store: Store = open_store(store)
-        self._crew = crew or self._make_crew()
-        self.core = Core(self.settings, tariffs_of(self._specs), workers=self._crew.size, seed=seed,
-                         now_ms=self.clock.now_ms())
-        self.ages = Ages()
-        self._writer = Writer(self.core, self.store, self.clock, self.ages)
-        self._loop = Loop(self.core, self._crew, self.clock, self._writer, on_notice or _log_notice)
-        self._token, self._kept = 0, False
-        self._tasks: list[asyncio.Task[None]] = []
-        self._readers = ThreadPoolExecutor(4, "fleetsync-reader")
-
-    # -- life
-
-    async def __aenter__(self) -> Self:
-        await self.start()
-        return self
-
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None,
-                        trace: TracebackType | None) -> None:
-        await self.stop()
-
-    async def start(self) -> None:
-        """Load what an earlier run committed, start the workers, begin to sync."""
-        if self.settings.workers:
-            check_main_guard()
-        now_ms = self.clock.now_ms()
-        loaded = await self._writer.in_thread(self.store.load)
-        self._writer.last_committed = loaded.last_change
-        recent = await self._writer.in_thread(recent_changes, self.store, loaded, now_ms)
-        self.core.restore(loaded, now_ms, recent)
-        for account in self._accounts:
-            self.core.add_account(account, now_ms)
-        for robot, after_ms in first_runs(self._robots, self.settings):
-            self.core.add_robot(robot, now_ms, now_ms + after_ms)
-        self.core.readmit_events(now_ms)
-        self._forget_absent(loaded.robots, loaded.accounts)
-        self._accounts, self._robots = [], []
-        self._kept = keep_large(len(self.core.fleet))
-        await self._crew.start(self._loop.deliver)
-        self._tasks = [asyncio.create_task(self._loop.run(), name="fleetsync-loop"),
-                       asyncio.create_task(self._writer.run(), name="fleetsync-writer"),
-                       asyncio.create_task(self._observe(), name="fleetsync-ages")]
-        for task in self._tasks:
-            task.add_done_callback(self._ended)
-
-    async def stop(self, *, drain_ms: int = _DRAIN_MS) -> None:
-        """Let calls in flight end, within `drain_ms`; commit what was found, end the workers, close the store."""
-        if self._loop.stopping:
-            return
-        self._loop.end()
-        deadline_ms = self.clock.now_ms() + drain_ms
-        while self.core.in_flight and self.clock.now_ms() < deadline_ms and not self._tasks[0].done():
-            await self._loop.wait(10)
-            self._loop.receive()
-        await self._crew.stop(max(deadline_ms - self.clock.now_ms(), _CREW_STOP_MS))
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._loop.receive()
-        await self._writer.close()
-        self._loop.tell()
-        self._readers.shutdown()
-        release(kept=self._kept)
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        """A task of ours that ends by itself has failed: nobody may wait for it in vain."""
-        error = None if task.cancelled() else task.exception()
-        if error is None:
-            return
-        _LOG.critical("%s failed; the engine makes no more calls", task.get_name(), exc_info=error)
-        self._writer.fail(error)
-
     # -- the fleet
 
     def add_account(self, account: Account) -> None:
-        """Serve one more account. Its exchange must be one that the engine was started with."""
+        """Serve one more account. One that was there before is known as it was left, and read anew.
+
+        Raises:
+            ConfigError: there is one of that id, or the engine was not started with its exchange and egress.
+        """
+        self._refuse_strange(account)
         self.core.add_account(account, self.clock.now_ms())
         self._loop.wake()
+
+    def remove_account(self, account_id: str) -> None:
+        """Forget an account and its robots. Events and forced syncs that wait for them are over.
+
+        Raises:
+            ConfigError: there is none of that id.
+        """
+        self.core.remove_account(account_id, self.clock.now_ms())
+        self._loop.wake()
+
+    def change_account(self, account: Account) -> None:
+        """Reach the account of that id with other keys, or over another egress; it is read again at once.
+
+        Its robots, and the events that wait for them, stay with it. A stopped account stays so until it is resumed.
+
+        Raises:
+            ConfigError: there is none of that id, it is on another exchange, or its egress is not known.
+        """
+        self._refuse_strange(account)
+        self.core.change_account(account, self.clock.now_ms())
+        self._loop.wake()
+
+    def _refuse_strange(self, account: Account) -> None:
+        if not any((spec.exchange, spec.egress) == (account.exchange, account.egress) for spec in self._specs):
+            way = f"{account.exchange} over egress {account.egress!r}" if account.egress else account.exchange
+            raise ConfigError(f"account {account.id!r}: the engine was not started with {way}",
+                              hint="name it with an account or in `exchanges` when the engine is made")
 
     def add_robot(self, robot: Robot) -> None:
         """Schedule one more robot, at once."""
@@ -155,7 +83,13 @@ class Engine:
         self._loop.wake()
 
     def resume_account(self, account_id: str, account: Account | None = None) -> None:
-        """Serve a stopped account again, with new credentials if given."""
+        """Serve a stopped account again; with other keys, or over another egress, if given.
+
+        Raises:
+            ConfigError: as `change_account`.
+        """
+        if account is not None:
+            self._refuse_strange(account)
         self.core.resume_account(account_id, account, self.clock.now_ms())
         self._loop.wake()
 
@@ -184,6 +118,7 @@ class Engine:
         Raises:
             UnknownRobot, RobotStopped: nobody to look at.
             ConfigError: an unknown kind or side.
+            EngineEnded: the engine was stopped, or has failed.
         """
         if kind not in (*KINDS, "other"):
             raise ConfigError(f"unknown kind of event {kind!r}", hint=f"one of {', '.join(KINDS)}, or other with text")
@@ -204,15 +139,19 @@ class Engine:
         Raises:
             UnknownRobot, RobotStopped: nobody to look at.
             SyncTimeout: not proven within `timeout_ms`; says what was missing.
+            EngineEnded: the engine was stopped, or has failed.
         """
         slot = self.core.fleet.slot(robot)
         self._refuse_stopped(slot, robot)
         now_ms = self.core.fleet.after_readings(slot, self.clock.now_ms())
-        self._token += 1
-        future = self._writer.answer_to(self._token)
-        self.core.await_sync(Waiter(self._token, slot, now_ms - max_age_ms, now_ms + timeout_ms), now_ms)
+        token, future = self._writer.answer()
+        self.core.await_sync(Waiter(token, slot, now_ms - max_age_ms, now_ms + timeout_ms), now_ms)
         self._loop.wake()
-        why_not = await future
+        try:
+            async with asyncio.timeout(s_from_ms(timeout_ms + _COMMIT_MS)):
+                why_not = await future
+        except TimeoutError:  # an answer is told when it is on disk
+            why_not = "the store takes no commits"
         if why_not.startswith("stopped:"):
             raise RobotStopped(f"robot {robot!r} is {why_not}")
         if why_not:
@@ -250,17 +189,26 @@ class Engine:
         return str(self.status())
 
     async def changes(self, after: int = 0) -> AsyncIterator[Change]:
-        """Committed changes with a number above `after`, without gap or repeat, waiting for more for ever.
+        """Committed changes with a number above `after`, without gap or repeat, waiting for more until the engine ends.
 
-        They are read from the store: a slow consumer never slows the engine.
+        They are read from the store: a slow consumer never slows the engine. When the engine is stopped the iteration
+        is over; whoever goes on behind the last number with the next engine misses none.
+
+        Raises:
+            EngineEnded: the engine has failed.
         """
         while True:
-            page = await self.changes_page(after, _CHANGES_PAGE)
+            try:
+                page = await self.changes_page(after, _CHANGES_PAGE)
+                if not page:
+                    await self.committed_beyond(after)
+            except EngineEnded as over:
+                if over.__cause__ is not None:
+                    raise
+                return
             for change in page:
                 yield change
                 after = change.number
-            if not page:
-                await self.committed_beyond(after)
 
     @property
     def last_committed(self) -> int:
@@ -268,54 +216,34 @@ class Engine:
         return self._writer.last_committed
 
     async def committed_beyond(self, number: int) -> None:
-        """Wait until a change above `number` is published."""
+        """Wait until a change above `number` is published.
+
+        Raises:
+            EngineEnded: the engine was stopped, or has failed; then the cause stands behind it.
+        """
         await self._writer.committed_beyond(number)
 
     async def changes_page(self, after: int, limit: int, robot: str | None = None) -> list[Change]:
-        """One page of committed changes, at once."""
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._readers, self.store.changes, after, limit, robot)
+        """One page of committed changes, at once.
+
+        Raises:
+            EngineEnded: the engine was stopped, and its store is closed.
+        """
+        return await self._read(self.store.changes, after, limit, robot)
 
     async def snapshot(self, path: str) -> None:
-        """Write a consistent copy of the committed state to a new database file."""
-        await asyncio.get_running_loop().run_in_executor(self._readers, self.store.snapshot, path)
+        """Write a consistent copy of the committed state to a new database file.
 
-    async def failed(self) -> None:
-        """Return never, or raise what ended the engine."""
-        done, _ = await asyncio.wait(self._tasks, return_when=asyncio.FIRST_EXCEPTION)
-        for task in done:
-            if not task.cancelled():
-                task.result()
+        Raises:
+            EngineEnded: as `changes_page`.
+        """
+        await self._read(self.store.snapshot, path)
 
-    # -- watching
-
-    async def _observe(self) -> None:
-        """Four times a second sample ages; once a second mark rows for the heartbeat, and watch the crew."""
-        crew_failed: asyncio.Future[None] | None = getattr(self._crew, "failed", None)
-        for quarter in count(1):
-            await asyncio.sleep(0.25)
-            now_ms = self.clock.now_ms()
-            self.ages.sample(self.core, now_ms)
-            if quarter % 4 == 0:
-                self.core.housekeep(now_ms, SECOND_MS)
-            if crew_failed is not None and crew_failed.done():
-                crew_failed.result()
-
-    # -- start
-
-    def _make_crew(self) -> Crew:
-        if self.settings.workers:
-            assert isinstance(self.clock, SystemClock), "worker processes share the machine's clock"
-            return ProcessCrew(self._specs, self.settings, self.clock)
-        return LocalCrew(self._specs, self.settings, self.clock)
-
-    def _forget_absent(self, robots: Mapping[str, Any], accounts: Mapping[str, Any]) -> None:
-        """Rows of robots and accounts that are not in the fleet any more."""
-        for robot_id in robots.keys() - self.core.fleet.slot_of.keys():
-            self.core.journal.batch.robots[robot_id] = None
-        for account_id in accounts.keys() - self.core.fleet.account_by_id.keys():
-            self.core.journal.batch.accounts[account_id] = None
-
-
-def _log_notice(notice: Notice) -> None:
-    _LOG.log({"info": logging.INFO, "warning": logging.WARNING}.get(notice.level, logging.ERROR), "%s", notice.text)
+    async def _read(self, work: Callable[..., T], *arguments: Any) -> T:
+        """Let the store be read beside everything else."""
+        self._writer.refuse_closed()
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._readers, work, *arguments)
+        except (StoreFailed, StoreRefused):
+            self._writer.refuse_closed()  # it was closed under the reader's hands
+            raise

@@ -9,6 +9,7 @@
     │   ├── StoreRefused          the database file is in use, foreign, or cannot be opened
     │   ├── UnknownRobot          no robot of that id is in the fleet
     │   ├── RobotStopped          the robot or its account was stopped; the reason says why
+    │   ├── EngineEnded           the engine was stopped, or has failed; the cause stands behind it then
     │   └── AddressInUse          a port that was asked for is taken
     └── Fatal                     the engine cannot go on; it keeps what it has and ends
         └── CrewLost              worker processes could not be started or kept
@@ -63,6 +64,10 @@ class UnknownRobot(Permanent):
 
 class RobotStopped(Permanent):
     """The robot or its account was stopped; the message says why and how to resume."""
+
+
+class EngineEnded(Permanent):
+    """The engine was stopped, or has failed (the cause stands behind it then): start a new one."""
 
 
 class AddressInUse(Permanent):

@@ -58,7 +58,8 @@ class Fleet:
         self.stamps = Stamps()  # of the accounts
         self.routes: dict[tuple[str, str], Route] = {}
         self.intervals = Intervals.of(settings)
-        self._free: list[int] = []
+        self._free: list[int] = []  # slots of robots that are gone, and indices of accounts
+        self._free_accounts: list[int] = []
         self._slots_on: dict[int, dict[str, list[int]]] = {}  # of large accounts, by index and symbol; likewise
         self._by_symbol: dict[str, list[int]] | None = None  # made when it is asked for, dropped when the fleet changes
 
@@ -89,11 +90,26 @@ class Fleet:
 
     def add_account(self, account: Account, worker: int, now_ms: int) -> AccountState:
         """Take in an account, to be served by a worker."""
-        state = AccountState(len(self.accounts), account, self.route(account.exchange, account.egress, now_ms), worker)
-        self.accounts.append(state)
-        self.stamps.grow(len(self.accounts))
+        index = self._free_accounts.pop() if self._free_accounts else len(self.accounts)
+        state = AccountState(index, account, self.route(account.exchange, account.egress, now_ms), worker)
+        if index < len(self.accounts):
+            self.accounts[index] = state
+            self.stamps.clear(index)
+        else:
+            self.accounts.append(state)
+            self.stamps.grow(len(self.accounts))
         self.account_by_id[account.id] = state
         return state
+
+    def remove_account(self, state: AccountState) -> None:
+        """Forget an account whose robots are gone; `free_index` follows once nothing names its index any more."""
+        self._changed(state)
+        del self.account_by_id[state.account.id]
+        self.accounts[state.index] = None
+
+    def free_index(self, state: AccountState) -> None:
+        """The index of an account that is gone may be given to another."""
+        self._free_accounts.append(state.index)
 
     def add_robot(self, robot: Robot) -> int:
         """Take in a robot whose account is known; returns its slot.
@@ -174,6 +190,17 @@ class Fleet:
                 del state.own("questions")[call]
 
     # -- look-ups
+
+    def account(self, account_id: str) -> AccountState:
+        """The account of that id.
+
+        Raises:
+            ConfigError: there is none.
+        """
+        try:
+            return self.account_by_id[account_id]
+        except KeyError:
+            raise ConfigError(f"no account {account_id!r} in the fleet") from None
 
     def slot(self, robot_id: str) -> int:
         """The slot of a robot.

@@ -30,7 +30,7 @@ class Granter:
 
     def __init__(self, core: "Core") -> None:
         self._core = core
-        self._drafts = Drafts(core)
+        self.drafts = Drafts(core)
         self._sync_id = 0
         self._urgent_in_a_row = 0
         self.urgent_blocked_ms = 0  # until when the operator's cap admits nothing ...
@@ -161,8 +161,8 @@ class Granter:
         core, route, agenda = self._core, state.route, state.agenda
         stretched_ms = route.stretch.now_ms(now_ms)
         head_ms = stretched_ms if urgent else max(key_ms, stretched_ms - _LATE_MAX_MS)
-        draft = self._drafts.kept(state, now_ms)
-        need = draft.need if draft is not None else self._drafts.need(state, stretched_ms, now_ms)
+        draft = self.drafts.kept(state, now_ms)
+        need = draft.need if draft is not None else self.drafts.need(state, stretched_ms, now_ms)
         if need is not ROUTINE and not need:
             core.settlement.rearm(state, stretched_ms)
             return
@@ -172,11 +172,11 @@ class Granter:
         if not core.roster.serves(state.worker, route, urgent=urgent or borrowing):
             core.roster.stall(state, key_ms if urgent else head_ms, urgent=urgent)
             return
-        draft = draft or self._drafts.make(state, need, now_ms)
+        draft = draft or self.drafts.make(state, need, now_ms)
         deferral = self._circuit(route, now_ms) if route.circuit.opened_at_ms else None
         deferral = deferral or core.budget.request(draft.charges, now_ms, urgent=urgent or borrowing, later=draft.later)
         if deferral is not None:
-            self._drafts.keep(state, draft, now_ms)
+            self.drafts.keep(state, draft, now_ms)
             self._defer(state, deferral, key_ms, urgent=urgent, borrowing=borrowing)
             return
         self._urgent_in_a_row = self._urgent_in_a_row + 1 if urgent else 0

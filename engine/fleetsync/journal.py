@@ -91,6 +91,20 @@ class Journal:
         """The account's row has to be written again."""
         self._dirty_accounts.append(state)
 
+    def account_removed(self, state: AccountState) -> None:
+        """The account's row goes. What it holds stays in the store, and is taken over should the account come back."""
+        account, books = state.account.id, state.books.values()
+        self._dirty_accounts = [other for other in self._dirty_accounts if other is not state]
+        self._said.pop(f"account:{account}", None)
+        self.batch.accounts[account] = None
+        held = [row for book in books for row in book.positions], [order for book in books for order in book.orders]
+        if any(held):
+            self.inherited[account] = held
+        if ended := [order for book in books for order in book.ended]:
+            self.ended[account] = ended
+        if closed := [row for book in books for row in book.closed]:
+            self.closed[account] = closed
+
     def record(self, fleet: Fleet, state: AccountState, symbol: str, findings: Sequence[Finding]) -> None:
         """Number what reconcile found, and write the rows it changes."""
         account, slots = state.account.id, fleet.slots_on(state, symbol)
@@ -124,7 +138,7 @@ class Journal:
 
     def asked(self, at_ms: int, robot: str, what: str, detail: dict[str, Any]) -> None:
         """Something came from outside; kept as long as syncs are."""
-        if self._records_per_second:
+        if self._records_per_second and not self.store_failing_since_ms:
             self.batch.asked[at_ms, robot, what] = detail
 
     def froze(self, key: str, until_ms: int) -> None:
@@ -216,7 +230,9 @@ class Journal:
             self.statuses[request.status] = self.statuses.get(request.status, 0) + 1
 
     def wants_record(self, now_ms: int) -> bool:
-        """Whether one more sync of this second is recorded."""
+        """Whether one more sync of this second is recorded; none while they could only pile up."""
+        if self.store_failing_since_ms:
+            return False
         if now_ms // 1000 != self._records_second:
             self._records_second, self._records = now_ms // 1000, 0
         self._records += 1

@@ -47,12 +47,14 @@ class Ledger:
 
     __slots__ = ("aligned", "burst", "emission_us", "followed_ms", "foreign", "foreign_before", "foreign_pace",
                  "frozen_until_ms", "granted", "held", "in_log", "key", "known_from_ms", "limit", "log", "marked_at_ms",
-                 "marked_foreign", "overdraft", "overdraws", "recent", "reserve", "room", "seen_sent_at_ms",
+                 "marked_foreign", "overdraft", "overdraws", "owner", "recent", "reserve", "room", "seen_sent_at_ms",
                  "seen_used", "slack_ms", "slice_index", "slice_ms", "tat_us", "unseen", "window_index", "window_ms",
                  "window_own")
 
-    def __init__(self, key: str, quota: Quota, *, biggest: int, settings: Settings, now_ms: int) -> None:
+    def __init__(self, key: str, quota: Quota, *, biggest: int, settings: Settings, now_ms: int,
+                 owner: str = "") -> None:
         self.key = key
+        self.owner = owner  # the account whose limit it is; "": others share it
         self.window_ms = quota.window_ms
         self.aligned = quota.aligned
         self.slack_ms = settings.grant_valid_ms + settings.network_jitter_ms
@@ -173,6 +175,11 @@ class Ledger:
             self.tat_us = max(self.tat_us, until_ms * 1000 + self.burst * self.emission_us)
             # The exchange counts otherwise than our log does.
             self.known_from_ms = max(self.known_from_ms, until_ms + self.window_ms + self.slack_ms)
+
+    def is_at_rest(self, now_ms: int) -> bool:
+        """Whether one that is made anew would allow no more: nothing is spent, held, owed or frozen any longer."""
+        spent = self.log and self.log[-1][0] > now_ms - self.window_ms - self.slack_ms
+        return not (spent or self.held or self.tat_us > now_ms * 1000 or self.frozen_until_ms > now_ms)
 
     def follow(self, ended_ms: int | None) -> None:
         """Another run spent of this quota until `ended_ms`, nobody knows how much: expect the most it may have.

@@ -6,6 +6,7 @@ answers it, never waits for that.
 """
 
 import asyncio
+import logging
 from collections.abc import Callable, Sequence
 
 from fleetsync.core import Core
@@ -15,6 +16,7 @@ from fleetsync.ports import Clock, Crew
 from fleetsync.units import s_from_ms
 from fleetsync.writer import Writer
 
+_LOG = logging.getLogger("fleetsync")
 _IDLE_WAIT_MS = 1_000
 _MANY = 16  # syncs in flight, from which on turns keep their distance ...
 _DISTANCE_MS = 8  # ... from the end of one to the start of the next
@@ -63,9 +65,12 @@ class Loop:
             await self.wait(min(wait_ms, _IDLE_WAIT_MS))
 
     def tell(self) -> None:
-        """Hand on what people should know."""
+        """Hand on what people should know. Whatever a listener does with it, the loop goes on."""
         for notice in self.core.journal.take_notices():
-            self._on_notice(notice)
+            try:
+                self._on_notice(notice)
+            except Exception as error:  # noqa: BLE001  code of the user's own
+                _LOG.error("on_notice raised %s on: %s", type(error).__name__, notice.text)
 
     async def wait(self, wait_ms: int) -> None:
         """Until something happens, or for `wait_ms`."""

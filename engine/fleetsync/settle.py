@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from fleetsync.account import CLEAR, NOBODY, AccountState
 from fleetsync.adaptive import Adaptive
-from fleetsync.book import Book, Sight
+from fleetsync.book import Sight
 from fleetsync.cadence import SLIP_TOLERANCE_MS
 from fleetsync.events import Event
 from fleetsync.health import backoff_ms
@@ -16,9 +16,8 @@ from fleetsync.heap import DueHeap
 from fleetsync.messages import Answer, Call, SyncDone
 from fleetsync.model import Fault, Phase, Surface
 from fleetsync.reading import Reader
-from fleetsync.reconcile_orders import ENDED_KEPT
 from fleetsync.sync import Sync
-from fleetsync.trouble import LISTS, Trouble
+from fleetsync.trouble import LISTS, Trouble, lists_of
 
 if TYPE_CHECKING:
     from fleetsync.core import Core
@@ -45,6 +44,9 @@ class Settlement:
         self.trouble.feedback(sync.route, done.requests, now_ms)
         if state is None:
             self._opened(sync, done.answers[0], now_ms)
+            return
+        if sync.void:
+            core.membership.reported(sync, done.answers, now_ms)
             return
         state.came_back()
         if core.journal.wants_record(now_ms):
@@ -132,7 +134,7 @@ class Settlement:
             return
         state.busy = 0
         # The worker may have read news that we never heard of: to it, the next answer would be as before.
-        state.wants_rows |= {(call.surface, call.symbol) for call in sync.calls if call.surface in LISTS}
+        state.wants_rows |= lists_of(sync.calls)
         for call in [call for call in sync.calls if call.surface not in LISTS]:
             self.reader.ask(state, call, now_ms)
         self._finish(state, sync, {*sync.slots, *sync.urgent_slots}, now_ms)
@@ -295,7 +297,7 @@ class Settlement:
             if any(names) and names not in wanted and f"order:{event.order_id}" not in doubted:
                 state.own("questions").pop(Call(Surface.ORDER, symbol, *names), None)
 
-    # -- exchanges and restarts
+    # -- exchanges
 
     def _opened(self, sync: Sync, answer: Answer, now_ms: int) -> None:
         core = self._core
@@ -312,19 +314,3 @@ class Settlement:
         detail = f"{answer.fault.value}: {answer.detail}" if answer.detail else answer.fault.value
         core.journal.notice("error", f"route:{sync.route.name}",
                             f"{sync.route.name}: its markets could not be loaded ({detail}); it is tried again")
-
-    def adopt(self, state: AccountState) -> None:
-        """Take over the rows of an earlier run: what is known, though not yet read again, and what ended lately."""
-        account, journal = state.account.id, self._core.journal
-        positions, orders = journal.inherited.pop(account, ([], []))
-        ended, closed = journal.ended.pop(account, []), journal.closed.pop(account, [])
-        symbols = {row.symbol for row in (*positions, *closed)} | {order.symbol for order in (*orders, *ended)}
-        for symbol in sorted(symbols):
-            # as_of 1: it was read once, so what is found now is a change and not a first sight
-            state.own("books")[symbol] = Book(
-                account, symbol, tuple(row for row in positions if row.symbol == symbol),
-                tuple(order for order in orders if order.symbol == symbol),
-                ended=tuple(order for order in ended if order.symbol == symbol)[-ENDED_KEPT:],
-                closed=tuple({row.side: row for row in closed if row.symbol == symbol}.values()),
-                positions_as_of_ms=1, orders_as_of_ms=1, conditional_as_of_ms=1,
-                told_at_ms=self._core.fleet.base_at_ms)

@@ -25,6 +25,7 @@ class Sync:
     urgent: bool
     urgent_slots: Mapping[int, int]  # robot -> read since when
     later: Charges = ()  # what is held for its calls' later pages, until it is over
+    void: bool = False  # its account has left, or is reached otherwise since: what it brings proves nothing
 
     def record(self, done: SyncDone, now_ms: int) -> dict[str, Any]:
         """As the store keeps it, for replay and tuning."""

@@ -90,10 +90,10 @@ class Tolls:
         return keys
 
     def ledger(self, route: Route, quota_name: str, account: str, endpoint: str, symbol: str, now_ms: int) -> Ledger:
-        """The ledger of one quota for one call."""
+        """The ledger of one quota for one call. What an exchange counts by account, it counts over every egress."""
         quota = next(quota for quota in route.tariff.quotas if quota.name == quota_name)
-        key = f"{route.name}:{quota_name}"
+        key, owner = f"{route.name}:{quota_name}", ""
         if quota.scope is not Scope.EGRESS:
             within = {Scope.ACCOUNT: "", Scope.ENDPOINT: f"/{endpoint}", Scope.INSTRUMENT: f"/{symbol}"}[quota.scope]
-            key = f"{key}/{account}{within}"
-        return self.budget.ledger(key, quota, biggest=route.weights_max[quota_name], now_ms=now_ms)
+            key, owner = f"{route.exchange}:{quota_name}/{account}{within}", account
+        return self.budget.ledger(key, quota, biggest=route.weights_max[quota_name], now_ms=now_ms, owner=owner)

@@ -165,6 +165,11 @@ class Trouble:
             if answer.fault is Fault.BANNED and answer.as_of_ms + (answer.retry_after_ms or _BAN_DEFAULT_MS) > now_ms:
                 self.freeze(sync.route, sync.state.account.id if sync.state is not None else "", answer, now_ms)
 
+    def limited(self, sync: Sync, answer: Answer, now_ms: int) -> None:
+        """An answer that tells nothing else any more still tells of a limit."""
+        if answer.fault in {Fault.BANNED, Fault.RATE_LIMITED}:
+            self.freeze(sync.route, sync.state.account.id if sync.state is not None else "", answer, now_ms)
+
     def not_opened(self, route: Route, answer: Answer, now_ms: int) -> None:
         """The markets could not be loaded; a ban met there holds for everything behind it, too."""
         assert answer.fault is not None
@@ -187,3 +192,8 @@ class Trouble:
                                            f"flat_ceiling_s; they give way {route.law.overload:.1f} times over")
         else:
             journal.over(key, f"{route.name}: the budget holds the ceilings again")
+
+
+def lists_of(calls: Sequence[Call]) -> frozenset[tuple[Surface, str]]:
+    """Which lists calls ask for, as `Agenda.wants_rows` names them."""
+    return frozenset((call.surface, call.symbol) for call in calls if call.surface in LISTS)

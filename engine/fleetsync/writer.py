@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fleetsync.core import Core
-from fleetsync.errors import StoreFailed
+from fleetsync.errors import EngineEnded, StoreFailed
 from fleetsync.journal import Notice
 from fleetsync.ports import Batch, Clock, Store
 from fleetsync.report import Ages
@@ -43,7 +43,10 @@ class Writer:
         self.last_committed = 0
         self._durable: dict[int, asyncio.Future[None]] = {}
         self._waiting: dict[int, asyncio.Future[str]] = {}
+        self._token = 0
         self._taken: _Taken | None = None
+        self._over: EngineEnded | None = None  # nobody is told anything any more ...
+        self._closed = False  # ... and nothing is read
 
     async def in_thread(self, work: Any, *arguments: Any) -> Any:
         """Run blocking work of the store in the one thread that may write."""
@@ -52,26 +55,65 @@ class Writer:
     # -- those who wait
 
     def durable(self, event_id: int) -> asyncio.Future[None]:
-        """A future that is done once the event is on disk."""
+        """A future that is done once the event is on disk.
+
+        Raises:
+            EngineEnded: it never will be.
+        """
+        self._refuse_over()
         future = self._durable[event_id] = asyncio.get_running_loop().create_future()
         return future
 
-    def answer_to(self, token: int) -> asyncio.Future[str]:
-        """A future that is done with "" once the forced sync is proven and committed, or with why it is not."""
-        future = self._waiting[token] = asyncio.get_running_loop().create_future()
-        return future
+    def answer(self) -> tuple[int, asyncio.Future[str]]:
+        """A forced sync's number, and a future: done with "" once it is proven and committed, or with why it is not.
+
+        Raises:
+            EngineEnded: it never will be.
+        """
+        self._refuse_over()
+        self._token += 1
+        future = self._waiting[self._token] = asyncio.get_running_loop().create_future()
+        return self._token, future
 
     async def committed_beyond(self, number: int) -> None:
-        """Wait until a change above `number` is committed."""
+        """Wait until a change above `number` is committed.
+
+        Raises:
+            EngineEnded: none will be.
+        """
         async with self._committed:
-            await self._committed.wait_for(lambda: self.last_committed > number)
+            await self._committed.wait_for(lambda: self.last_committed > number or self._over is not None)
+        if self.last_committed <= number:
+            self._refuse_over()
+
+    def refuse_closed(self) -> None:
+        """Raise EngineEnded where the store can be read no more."""
+        if self._closed:
+            self._refuse_over()
+
+    def _refuse_over(self) -> None:
+        if self._over is not None:
+            raise EngineEnded(self._over.message, hint=self._over.hint) from self._over.__cause__
 
     def fail(self, error: BaseException) -> None:
         """Nobody may wait in vain: the engine has failed."""
+        over = EngineEnded(f"the engine has failed, {type(error).__name__}", hint="its log says why; start a new one")
+        over.__cause__ = error
+        self._end(over, error)
+
+    def _end(self, over: EngineEnded, told: BaseException) -> None:
+        """Tell everybody who waits, and whoever comes later."""
+        self._over = self._over or over
         waiting: list[asyncio.Future[Any]] = [*self._waiting.values(), *self._durable.values()]
         for future in waiting:
             if not future.done():
-                future.set_exception(error)
+                future.set_exception(told)
+                future.exception()  # who does not look at it has not asked
+        self._told = asyncio.get_running_loop().create_task(self._tell_consumers())
+
+    async def _tell_consumers(self) -> None:
+        async with self._committed:
+            self._committed.notify_all()
 
     # -- writing
 
@@ -98,20 +140,26 @@ class Writer:
                 lazy_at_s = loop.time() + s_from_ms(wait_ms)
 
     async def close(self) -> None:
-        """Commit what is left, once; then let the store go."""
+        """Commit what is left, once; then let the store go, whatever has happened."""
         try:
             if self._taken is not None:  # it was on its way when the writing was ended: its numbers come first
                 await self._deliver()
             await self._deliver()
-        except StoreFailed as error:
+        except (StoreFailed, OSError) as error:
             self._core.journal.notices.append(
                 Notice("error", "store", f"the last batch could not be committed: {error}"))
-        for future in [*self._waiting.values()]:
-            future.cancel()
-        for durable in [*self._durable.values()]:
-            durable.cancel()
-        await self.in_thread(self._store.close)
-        self._thread.shutdown()
+        finally:
+            await self.abandon(EngineEnded("the engine was stopped", hint="start a new one"))
+
+    async def abandon(self, over: EngineEnded) -> None:
+        """Commit nothing more; tell those who wait, and let the store go."""
+        self._end(over, over)
+        self._closed = True
+        await self._told
+        try:
+            await self.in_thread(self._store.close)
+        finally:
+            self._thread.shutdown(wait=False)
 
     async def _commit(self, rows_max: int) -> None:
         journal, before = self._core.journal, self.last_committed
@@ -119,7 +167,7 @@ class Writer:
             try:
                 await self._deliver(rows_max)
                 break
-            except StoreFailed as error:
+            except (StoreFailed, OSError) as error:  # whatever the disk says, the engine keeps what it has
                 journal.store_failing_since_ms = journal.store_failing_since_ms or self._clock.now_ms()
                 journal.notice("error", "store", f"{error}; it is tried again and published only then")
                 await asyncio.sleep(s_from_ms(_COMMIT_RETRY_MS))

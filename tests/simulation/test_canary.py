@@ -14,9 +14,11 @@ from fleetsync import (
     grants,
     journal,
     ledger,
+    membership,
     reading,
     reconcile,
     settle,
+    sync,
     timing,
     tolls,
 )
@@ -190,6 +192,12 @@ def _loses_news_with_a_report(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(grants.Granter, "_wants_rows", lambda *_: False)
 
 
+def _believes_what_was_out(patch: pytest.MonkeyPatch) -> None:
+    """A sync that was out when its account left, or came to be reached otherwise, counts like any other."""
+    patch.setattr(membership.Membership, "_still_out_until_ms", lambda *_: 0)
+    patch.setattr(sync.Sync, "void", property(lambda _: False, lambda *_: None))
+
+
 def _skips_a_number(patch: pytest.MonkeyPatch) -> None:
     """Every tenth change takes two numbers; the store lets it through."""
     change = journal.Journal.change
@@ -257,6 +265,8 @@ CANARIES: tuple[tuple[str, Plant, Options], ...] = (
     ("ages", _dates_readings_by_their_report, BUSY),
     ("ages", _loses_news_with_a_report, replace(BUSY, strikes={"message_lost": 30.0}, announced=0.0,
                                                  calls_per_minute=600)),
+    ("ages", _believes_what_was_out, replace(BUSY, strikes={"account_changed": 30.0, "account_removed": 30.0},
+                                             calls_per_minute=600, up_ms=(100, 300))),
     ("numbers", _skips_a_number, BUSY),
     ("replay", _keeps_what_ended, BUSY),
     ("bounded_memory", _piles_up_questions, BUSY),

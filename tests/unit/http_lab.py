@@ -4,8 +4,8 @@ import asyncio
 import io
 import itertools
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, TypeVar
@@ -14,6 +14,7 @@ import aiohttp
 import orjson
 
 from fleetsync import Account, Engine, ExchangeSpec, Robot, Secret, Settings
+from fleetsync.journal import Notice
 from fleetsync.ports import Store
 from fleetsync_adapters.http_api import ApiServer
 from fleetsync_adapters.memory_store import MemoryStore
@@ -34,7 +35,8 @@ STILL = Settings(
 ROUTES = [
     ("POST", "/v1/events"), ("POST", "/v1/robots/r0/sync"), ("GET", "/v1/robots"), ("POST", "/v1/robots"),
     ("GET", "/v1/robots/r0"), ("DELETE", "/v1/robots/r0"), ("GET", "/v1/accounts"), ("GET", "/v1/explain/r0"),
-    ("POST", "/v1/accounts/a0/resume"), ("PUT", "/v1/budget"), ("GET", "/v1/status"), ("GET", "/v1/changes"),
+    ("POST", "/v1/accounts/a0/resume"), ("PUT", "/v1/accounts/a0/egress"), ("DELETE", "/v1/accounts/a0"),
+    ("PUT", "/v1/budget"), ("GET", "/v1/status"), ("GET", "/v1/changes"),
     ("GET", "/v1/changes/stream"), ("POST", "/v1/snapshot"), ("GET", "/metrics"), ("GET", "/docs"),
     ("GET", "/openapi.json"), ("GET", "/nowhere"),
 ]  # fmt: skip
@@ -130,10 +132,11 @@ def venue_fleet(count: int, accounts: int, markets: Sequence[str]) -> list[Robot
             for number in range(count)]
 
 
-@asynccontextmanager
-async def lab(*robots: Robot, count: int = 4, accounts: int = 2, store: Store | str | None = None,
-              settings: Settings = STILL, token: str | None = None, **options: Any) -> AsyncIterator[Lab]:
-    """A lab whose robots have all been read once."""
+@contextmanager
+def lent(*robots: Robot, count: int = 4, accounts: int = 2, store: Store | str | None = None,
+         settings: Settings = STILL,
+         on_notice: Callable[[Notice], None] = lambda _notice: None) -> Iterator[tuple[Venue, Engine, list[Robot]]]:
+    """A venue, and an engine of its own that is not started yet."""
     venue = Venue(VenueRules(seed=5, accounts=accounts, markets=12, limits=LimitRules(unlimited=True)))
     symbols = [market.symbol for market in venue.markets.all]
     fleet = list(robots) or venue_fleet(count, accounts, symbols)
@@ -144,17 +147,25 @@ async def lab(*robots: Robot, count: int = 4, accounts: int = 2, store: Store | 
                         tariff=load_tariff("binanceusdm", {"quotas": {"weight": {"limit": 100_000_000}}}),
                         options={"venue": name}, call_timeout_ms=500)
     engine = Engine(owners, fleet, settings=settings, exchanges={"binanceusdm": spec}, seed=1,
-                    store=MemoryStore() if store is None else store, on_notice=lambda _notice: None)
+                    store=MemoryStore() if store is None else store, on_notice=on_notice)
     lend(name, venue, now_ms=engine.clock.now_ms)
-    headers = {} if token is None else {"Authorization": f"Bearer {token}"}
     try:
+        yield venue, engine, fleet
+    finally:
+        take_back(name)
+
+
+@asynccontextmanager
+async def lab(*robots: Robot, token: str | None = None, count: int = 4, accounts: int = 2,
+              store: Store | str | None = None, settings: Settings = STILL, **options: Any) -> AsyncIterator[Lab]:
+    """A lab whose robots have all been read once."""
+    headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+    with lent(*robots, count=count, accounts=accounts, store=store, settings=settings) as (venue, engine, fleet):
         async with (engine, ApiServer(engine, token=token, **options) as api,
                     aiohttp.ClientSession(headers=headers, connector=aiohttp.TCPConnector(limit=0)) as session):
             await until(lambda: all(engine.state(robot.id).phase for robot in fleet if robot.enabled),
                         "every robot known")
             yield Lab(venue, engine, api, session)
-    finally:
-        take_back(name)
 
 
 def served(test: Callable[[Lab], Awaitable[None]], *robots: Robot, **options: Any) -> None:

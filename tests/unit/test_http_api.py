@@ -78,7 +78,8 @@ def test_the_schema_describes_every_route_that_is_served() -> None:
         assert told == {
             ("POST", "/v1/events"), ("POST", "/v1/robots/{robot}/sync"), ("GET", "/v1/robots"), ("POST", "/v1/robots"),
             ("GET", "/v1/robots/{robot}"), ("DELETE", "/v1/robots/{robot}"), ("GET", "/v1/explain/{robot}"),
-            ("GET", "/v1/accounts"), ("POST", "/v1/accounts/{account}/resume"), ("PUT", "/v1/budget"),
+            ("GET", "/v1/accounts"), ("POST", "/v1/accounts/{account}/resume"), ("DELETE", "/v1/accounts/{account}"),
+            ("PUT", "/v1/accounts/{account}/egress"), ("PUT", "/v1/budget"),
             ("GET", "/v1/status"), ("GET", "/v1/changes"), ("GET", "/v1/changes/stream"), ("POST", "/v1/snapshot"),
             ("GET", "/healthz"), ("GET", "/metrics"),
         }  # fmt: skip

@@ -5,7 +5,7 @@ from typing import Any
 
 from tests.unit.http_lab import STILL, Lab, served, until
 
-from fleetsync.model import Phase
+from fleetsync.model import Account, Phase, Secret
 
 BTC, ETH = "BTC/USDT:USDT", "ETH/USDT:USDT"
 
@@ -67,6 +67,32 @@ def test_a_stopped_account_is_shown_and_resumed() -> None:
         assert (await made.ask("POST", "/v1/accounts/nobody/resume")).code == "unknown_account"
 
     served(test)
+
+
+def test_an_account_leaves_with_its_robots_and_goes_another_way_only_where_the_fleet_has_one() -> None:
+    async def test(made: Lab) -> None:
+        answered = await made.ask("PUT", "/v1/accounts/a0/egress", {"egress": "nowhere"})
+        assert (answered.status, answered.code) == (422, "refused")
+        assert "nowhere" in answered.json["error"]["message"]
+        assert (await made.ask("PUT", "/v1/accounts/a0/egress", {"egress": ""})).json == {"account": "a0", "egress": ""}
+        assert (await made.ask("POST", "/v1/robots/r0/sync")).status == 200
+        assert (await made.ask("PUT", "/v1/accounts/nobody/egress", {"egress": ""})).code == "unknown_account"
+        assert (await made.ask("DELETE", "/v1/accounts/a0")).json == {"removed": "a0"}
+        assert (await made.ask("DELETE", "/v1/accounts/a0")).code == "unknown_account"
+        assert (await made.ask("GET", "/v1/robots/r0")).code == "unknown_robot"
+        assert "a0" not in [row["account"] for row in (await made.get("/v1/accounts"))["accounts"]]
+        await until(lambda: "a0" not in made.engine.store.load().accounts, "its row is gone")
+        made.engine.add_account(Account("a0", "binanceusdm", *_keys(made, 0)))
+        again = {"id": "r0", "account": "a0", "symbol": BTC}
+        assert (await made.ask("POST", "/v1/robots", again)).status == 200
+        assert (await made.ask("POST", "/v1/robots/r0/sync")).status == 200
+
+    served(test)
+
+
+def _keys(made: Lab, number: int) -> tuple[Secret, Secret]:
+    keys = made.venue.books.accounts[number].keys
+    return Secret(keys.api_key), Secret(keys.secret)
 
 
 def test_the_budget_changes_while_running() -> None:

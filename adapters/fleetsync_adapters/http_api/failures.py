@@ -13,6 +13,7 @@ from starlette.responses import Response
 
 from fleetsync.errors import (
     ConfigError,
+    EngineEnded,
     Fatal,
     FleetsyncError,
     Permanent,
@@ -34,6 +35,7 @@ _KINDS: tuple[tuple[type[FleetsyncError], int, str, str], ...] = (
     (UnknownRobot, 404, "unknown_robot", ""),
     (RobotStopped, 409, "robot_stopped", ""),
     (SyncTimeout, 504, "sync_timeout", ""),
+    (EngineEnded, 503, "engine_ended", ""),
     (StoreFailed, 503, "store_failed", "the store could not do that now"),
     (StoreRefused, 503, "store_refused", "the store refused that"),
     (ConfigError, 422, "refused", ""),

@@ -1,20 +1,23 @@
 """Routes for the fleet while it runs: robots, accounts, the budget, the engine's own state."""
 
+from dataclasses import replace
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from fleetsync.errors import FleetsyncError
-from fleetsync.model import Phase
+from fleetsync.model import Account, Phase
 from fleetsync_adapters.http_api import metrics
 from fleetsync_adapters.http_api.failures import ApiError, json_response, shortened
 from fleetsync_adapters.http_api.host import Host
 from fleetsync_adapters.http_api.shapes import (
     BUDGET,
+    EGRESS,
     ROBOT,
     AddedShape,
     BudgetShape,
+    EgressShape,
     ErrorShape,
     Number,
     PhaseName,
@@ -105,10 +108,29 @@ def _account_routes(router: APIRouter, host: Host) -> None:
 
     @router.post("/v1/accounts/{account:path}/resume", summary="Serve a stopped account again, with the same keys")
     async def resume(account: str) -> Response:
-        if account not in engine.core.fleet.account_by_id:
-            raise ApiError(404, "unknown_account", f"no account {shortened(account)!r} in the fleet")
+        _known(host, account)
         engine.resume_account(account)
         return json_response({"resumed": account})
+
+    @router.put("/v1/accounts/{account:path}/egress", summary="Reach an account over another egress of the fleet",
+                openapi_extra=body_of(EgressShape.model_json_schema()))
+    async def egress(account: str, request: Request) -> Response:
+        held, order = _known(host, account), checked(EGRESS, await read_json(request))
+        engine.change_account(replace(held, egress=order.egress))
+        return json_response({"account": account, "egress": order.egress})
+
+    @router.delete("/v1/accounts/{account:path}", summary="Forget an account and its robots, until the engine ends")
+    async def remove_account(account: str) -> Response:
+        _known(host, account)
+        engine.remove_account(account)
+        return json_response({"removed": account})
+
+
+def _known(host: Host, account: str) -> Account:
+    state = host.engine.core.fleet.account_by_id.get(account)
+    if state is None:
+        raise ApiError(404, "unknown_account", f"no account {shortened(account)!r} in the fleet")
+    return state.account
 
 
 def _engine_routes(router: APIRouter, host: Host) -> None:

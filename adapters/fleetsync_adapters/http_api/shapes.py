@@ -89,6 +89,12 @@ class BudgetShape(_Shape):
     calls_per_minute: Annotated[int, Field(ge=1, le=10_000_000)]
 
 
+class EgressShape(_Shape):
+    """Over which of the fleet's ways to its exchange an account is reached from now on."""
+
+    egress: Annotated[str, Field(max_length=LONGEST_NAME, description='as an account names it; "" is the default one')]
+
+
 class ErrorText(BaseModel):
     """What went wrong, and what to do about it."""
 
@@ -131,6 +137,7 @@ EVENT = TypeAdapter(EventShape)
 ROBOT = TypeAdapter(RobotShape)
 SYNC = TypeAdapter(SyncShape)
 BUDGET = TypeAdapter(BudgetShape)
+EGRESS = TypeAdapter(EgressShape)
 PhaseName = Literal["unknown", "holding", "working", "flat"]
 
 

@@ -56,7 +56,7 @@ class Chaos:
             world.life.dies_committing = ""
         world.commit_slow_ms = 0
         world.venue.faults.clear()
-        self._unrest.resume_all()
+        self._unrest.end()
 
     def _plan_next(self, kind: str, rng: Random, per_minute: float) -> None:
         self._world.after(1 + int(rng.expovariate(per_minute / MINUTE_MS)), self._strike, (kind, rng, per_minute))

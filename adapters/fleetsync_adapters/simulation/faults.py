@@ -38,6 +38,8 @@ STRIKES = {
     "robot_removed": "a robot leaves the fleet",
     "robot_moved": "a robot goes to another account or symbol",
     "account_added": "an account joins the fleet, with a robot",
+    "account_removed": "an account leaves the fleet with its robots, and comes back a moment later, a minute, or never",
+    "account_changed": "an account is reached by other keys or over another egress, its calls in flight or not",
     "key_revoked": "the exchange refuses an account's key, until it is resumed a minute later",
 }  # fmt: skip
 

@@ -139,7 +139,8 @@ def store_differences(world: "World") -> list[str]:
         for symbol, book in state.books.items():
             known.update({(account, symbol, row.side): row for row in book.positions})
             known.update({(account, symbol, row.id): row for row in book.orders})
-    stored: dict[Any, Any] = world.store.positions | world.store.orders
+    rows: dict[Any, Any] = world.store.positions | world.store.orders
+    stored = {key: row for key, row in rows.items() if key[0] in world.accounts}  # of others, as they were left
     keys = sorted(known.keys() | stored.keys())
     return [f"{' '.join(key)}: the store holds {_row(stored.get(key))}, the core {_row(known.get(key))}"
             for key in keys if _terms(known.get(key)) != _terms(stored.get(key))]

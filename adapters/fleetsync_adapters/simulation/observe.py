@@ -36,6 +36,9 @@ class Observer:
     def turned(self, at_ms: int, life: "Life") -> None:
         """The engine's loop has gone round once."""
 
+    def parted(self, at_ms: int, account: str) -> None:
+        """An account was removed, or is reached otherwise from now on: what is out for it will prove nothing."""
+
     def notified(self, at_ms: int, event: int, robot: str) -> None:
         """An event was handed to the engine; it is accepted once a batch that holds it is committed."""
 
@@ -80,6 +83,7 @@ class Hooks:
         self.requested = of("requested")
         self.received = of("received")
         self.turned = of("turned")
+        self.parted = of("parted")
         self.notified = of("notified")
         self.asked = of("asked")
         self.answered = of("answered")

@@ -53,6 +53,11 @@ class Quotas(Promise):
         self._windows: dict[str, _Window] = {}
         self._banned_until_ms: dict[str, int] = {}
         self._durable_until_ms: dict[str, int] = {}
+        self._route_of: dict[int, str] = {}  # sync -> what it went over
+
+    def begun(self, at_ms: int, life: Life) -> None:
+        """A new engine numbers its syncs anew."""
+        self._route_of.clear()
 
     def requested(self, at_ms: int, sync_id: int, route: str, account: str, call: Call, request: Request) -> None:
         """One request more in each of its windows."""
@@ -72,7 +77,8 @@ class Quotas(Promise):
         if isinstance(message, OpenExchange):
             route = route_name(message.exchange, message.egress)
         elif isinstance(message, Dispatch):
-            route = self._route_of(message.account)
+            held = self.world.accounts[message.account]
+            route = self._route_of[message.sync_id] = route_name(held.exchange, held.egress)
         else:
             return
         until_ms = self._banned_until_ms.get(route, 0)
@@ -81,19 +87,13 @@ class Quotas(Promise):
 
     def received(self, at_ms: int, message: FromWorker) -> None:
         """An answer that says we are locked out."""
-        if isinstance(message, SyncDone):
-            for answer in message.answers:
-                if answer.fault is Fault.BANNED and answer.call.surface is not Surface.MARKETS:
-                    life = self.world.life
-                    account = life.syncs.get(message.sync_id) if life is not None else None
-                    until_ms = answer.as_of_ms + answer.retry_after_ms  # the report may be late
-                    if account is not None:
-                        route = self._route_of(account)
-                        self._banned_until_ms[route] = max(self._banned_until_ms.get(route, 0), until_ms)
-
-    def _route_of(self, account: str) -> str:
-        held = self.world.accounts[account]
-        return route_name(held.exchange, held.egress)
+        if not isinstance(message, SyncDone):
+            return
+        route = self._route_of.pop(message.sync_id, "")
+        for answer in message.answers if route else ():
+            if answer.fault is Fault.BANNED and answer.call.surface is not Surface.MARKETS:
+                until_ms = answer.as_of_ms + answer.retry_after_ms  # the report may be late
+                self._banned_until_ms[route] = max(self._banned_until_ms.get(route, 0), until_ms)
 
     def committed(self, at_ms: int, batch: Batch, served: object) -> None:
         """A freeze that is durable survives the engine."""
@@ -139,7 +139,7 @@ def ledger_key(tariff: Tariff, route: str, quota: str, account: str, call: Call)
     if scope is Scope.EGRESS:
         return f"{route}:{quota}"
     of = {Scope.ACCOUNT: "", Scope.ENDPOINT: f"/{tariff.cost(call).endpoint}", Scope.INSTRUMENT: f"/{call.symbol}"}
-    return f"{route}:{quota}/{account}{of[scope]}"
+    return f"{tariff.exchange}:{quota}/{account}{of[scope]}"  # over every egress
 
 
 class _Draws:
@@ -177,8 +177,8 @@ class Grants(Promise):
         self._late: dict[int, int] = {}  # syncs that were given up and may still be reported -> pages
         self._unused: dict[int, tuple[int, int]] = {}  # sync -> (requests that it may still make, to be sent by)
         self._charges: dict[str, int] = {}  # what each ledger must have been charged
-        self._fresh: set[str] = set()  # those of them that are not compared yet
-        self._ledgers: dict[str, Ledger] = {}
+        self._fresh: dict[str, int] = {}  # and what of that is not compared yet
+        self._ledgers: dict[str, Ledger | None] = {}
 
     def begun(self, at_ms: int, life: Life) -> None:
         """A new engine counts anew."""
@@ -217,8 +217,7 @@ class Grants(Promise):
     def _charge(self, route: str, account: str, calls: tuple[Call, ...]) -> None:
         for call in calls:
             for key, _, weight in self._draws.of(self.world, route, account, call):
-                self._charges[key] = self._charges.get(key, 0) + weight * call.pages
-                self._fresh.add(key)
+                self._fresh[key] = self._fresh.get(key, 0) + weight * call.pages
 
     def requested(self, at_ms: int, sync_id: int, route: str, account: str, call: Call, request: Request) -> None:
         """The exchange gets no more than was granted, and nothing that was sent too late."""
@@ -259,10 +258,11 @@ class Grants(Promise):
 
     def _compare_ledgers(self, life: Life) -> None:
         for key in sorted(self._fresh):
-            if key not in self._ledgers:  # those that were made since; none ever goes
-                made = life.core.budget.ledgers()[len(self._ledgers):]
-                self._ledgers.update({ledger.key: ledger for ledger in made})
-            granted = self._ledgers[key].granted if key in self._ledgers else 0
+            ledger = life.core.budget.get(key)
+            if ledger is not self._ledgers.get(key):  # made since, or made anew: that of an account that was gone
+                self._ledgers[key], self._charges[key] = ledger, 0
+            self._charges[key] = self._charges.get(key, 0) + self._fresh[key]
+            granted = ledger.granted if ledger is not None else 0
             if granted != self._charges[key]:
                 self.broken(f"{self._charges[key]} of {key} were sent out, {granted} were charged")
                 self._charges[key] = granted

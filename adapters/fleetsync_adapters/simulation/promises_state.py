@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 from fleetsync.core import Core
 from fleetsync.heap import DueHeap
+from fleetsync.messages import RemoveAccount
 from fleetsync.model import Change, Order, Position
 from fleetsync.ports import Batch
 from fleetsync_adapters.simulation.life import Life
@@ -19,6 +20,7 @@ _QUESTIONS_MORE = 16  # ... and some for the clock, and for events that were jus
 _FADING = 0.99  # a second: what a storm of events wanted to know is asked bit by bit
 _LOOK_EVERY_MS = 300_000  # large fleets are looked at every five minutes
 _SMALL = 500
+_GONE_KEPT_MS = 180_000  # the longest window, a look at each minute, and a pause of the loop
 _NAMES = {kind: kind._fields for kind in (Position, Order)}
 
 
@@ -121,6 +123,11 @@ class BoundedMemory(Promise):
         super().__init__()
         self._waited: dict[str, float] = {}  # by account: events that waited, fading
         self._live: dict[str, int] = {}  # by heap: entries at the look before
+        self._parted_at_ms: dict[str, int] = {}
+
+    def parted(self, at_ms: int, account: str) -> None:
+        """From now on little may be kept of it."""
+        self._parted_at_ms[account] = at_ms
 
     def second(self, at_ms: int, world: World) -> None:
         """Hold sizes against what they may depend on."""
@@ -129,14 +136,19 @@ class BoundedMemory(Promise):
             return
         core = life.core
         fleet, accounts = core.fleet, len(core.fleet.account_by_id)
-        sizes = {"syncs in flight": (len(core.in_flight), accounts + world.setup.settings.workers * len(fleet.routes)),
-                 "commands": (len(core.commands), 0),
+        running = sum(not sync.void for sync in core.in_flight.values())
+        sizes = {"syncs in flight": (running, accounts + world.setup.settings.workers * len(fleet.routes)),
+                 "commands": (sum(not isinstance(command, RemoveAccount) for _, command in core.commands), 0),
                  "event numbers": (len(core.inbox.pending), len(fleet))}
         for route in fleet.routes.values():
             for name, heap, live_max in (("robots", route.robots, len(fleet)), ("ready", route.ready, accounts),
                                          ("urgent", route.urgent, accounts)):
                 sizes.update(self._heap(f"{route.name} {name}", heap, live_max, large=len(world.robots) > _SMALL))
         self._look_at_events(core)
+        gone = {ledger.owner for ledger in core.budget.ledgers()
+                if ledger.owner not in fleet.account_by_id and ledger.owner and ledger.frozen_until_ms <= at_ms}
+        sizes["accounts that are gone and have ledgers"] = len(gone), sum(
+            parted_ms > at_ms - _GONE_KEPT_MS for parted_ms in self._parted_at_ms.values())
         for state in fleet.account_by_id.values():
             most = _QUESTIONS_MORE
             if len(state.questions) > most:

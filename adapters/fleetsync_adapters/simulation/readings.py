@@ -52,6 +52,10 @@ class Readings(Observer):
         elif isinstance(message, OpenExchange):
             self._open[message.sync_id] = ""
 
+    def parted(self, at_ms: int, account: str) -> None:
+        """What is out for it is not read any more."""
+        self._open = {sync: other for sync, other in self._open.items() if other != account}
+
     def requested(self, at_ms: int, sync_id: int, route: str, account: str, call: Call, request: Request) -> None:
         """It is executed."""
         if sync_id in self._open and call.surface in LISTS:

@@ -26,6 +26,8 @@ _SCOPED_QUOTAS = (Quota("account", Scope.ACCOUNT, 20, 2_000), Quota("endpoint", 
 _MARKETS = 12
 _RARE = {"maintenance": 0.2, "ban": 0.5, "engine_kill": 1.0, "engine_kill_committing": 0.5, "clock_step": 0.3,
          "key_revoked": 0.5, "clock_jump": 0.7}
+_LATER_KINDS = ("account_removed", "account_changed")
+"""Drawn from a stream of their own: what else a seed stood for before they came, it stands for still."""
 _KNOBS: dict[str, tuple[float, ...]] = {
     "in_flight_per_worker": (1, 2, 5), "account_calls_per_second": (1, 3), "urgent_share": (0.0, 0.1, 0.7),
     "holding_ms": (1_000, 15_000), "flat_ms": (7_000, 60_000), "jitter": (0.0, 0.4), "confirm_gap_ms": (0, 3_000),
@@ -115,7 +117,7 @@ def draw(seed: int, *, minutes: int | None = None, robots: int | None = None) ->
         orders_per_hour=rng.choice((0.0, 20.0, 80.0)),
         announced=rng.choice((0.0, 0.5, 0.9, 1.0)),
         up_ms=rng.choice(((0, 0), (5, 60), (20, 200), (100, 300))),
-        strikes=_strikes(rng),
+        strikes=_strikes(rng, seed),
         misdeeds=_misdeeds(rng),
         exchanges=rng.choice((1, 1, 2)) if accounts > 1 else 1,
         personal=rng.random() < 0.3,
@@ -151,10 +153,14 @@ def _knobs(rng: Random) -> dict[str, float]:
     return {name: value for name, value in values.items() if rng.random() < appetite}
 
 
-def _strikes(rng: Random) -> dict[str, float]:
+def _strikes(rng: Random, seed: int) -> dict[str, float]:
     appetite = rng.choice((0.0, 0.1, 0.3, 0.6, 1.0))
-    rates = {kind: round(rng.choice((0.3, 1.0, 3.0)) * _RARE.get(kind, 1.0), 2) for kind in STRIKES}
-    return {kind: rate for kind, rate in rates.items() if rng.random() < appetite}
+    kinds = [kind for kind in STRIKES if kind not in _LATER_KINDS]
+    rates = {kind: round(rng.choice((0.3, 1.0, 3.0)) * _RARE.get(kind, 1.0), 2) for kind in kinds}
+    strikes = {kind: rate for kind, rate in rates.items() if rng.random() < appetite}
+    own = Random(f"swarm later {seed}")
+    later = {kind: own.choice((0.3, 1.0)) for kind in _LATER_KINDS}
+    return strikes | {kind: rate for kind, rate in later.items() if own.random() < appetite}
 
 
 def _misdeeds(rng: Random) -> dict[str, float]:

@@ -20,6 +20,7 @@ class Unrest:
         """Stir this world."""
         self._world = world
         self._token = 0
+        self.over = False
         self._revoked: set[str] = set()
 
     def event_storm(self, rng: Random) -> str:
@@ -89,6 +90,43 @@ class Unrest:
         world.add_robot(Robot(f"new-{number}", account.id, rng.choice(world.venue.markets.all).symbol))
         return account.id
 
+    def account_removed(self, rng: Random) -> str | None:
+        """One account less, with its robots; most come back."""
+        world, back_ms = self._world, rng.choice((0, 20, 200, 3_000, 60_000, -1))
+        account = world.accounts[rng.choice(list(world.accounts))]
+        if all(robot.account == account.id for robot in world.robots.values()):
+            return None
+        robots = world.remove_account(account.id)
+        if back_ms > 0:
+            world.after(back_ms, self._come_back, (account, robots))
+        elif back_ms == 0:
+            self._come_back((account, robots))
+        return f"{account.id} with {len(robots)} robots, " + ("for good" if back_ms < 0 else f"for {back_ms} ms")
+
+    def _come_back(self, gone: tuple[Account, list[Robot]]) -> None:
+        account, robots = gone
+        if self.over:
+            return
+        self._world.add_account(account)
+        for robot in robots:
+            self._world.add_robot(robot)
+
+    def account_changed(self, rng: Random) -> str:
+        """Other keys, or another way."""
+        world = self._world
+        account = world.accounts[rng.choice(list(world.accounts))]
+        known = {one.egress for one in world.setup.accounts if one.exchange == account.exchange}
+        ways = sorted(known - {account.egress})
+        if ways and rng.random() < 0.7:
+            world.change_account(replace(account, egress=rng.choice(ways)))
+            return f"{account.id} over {world.accounts[account.id].egress or 'the default egress'}"
+        book = world.book_of(account.id)
+        world.venue.books.by_key.pop(book.keys.api_key, None)
+        book.keys = replace(book.keys, api_key=f"{book.keys.api_key}+", secret=f"{book.keys.secret}+")
+        world.venue.books.by_key[book.keys.api_key] = book
+        world.change_account(replace(account, api_key=Secret(book.keys.api_key), api_secret=Secret(book.keys.secret)))
+        return f"the keys of {account.id}"
+
     def key_revoked(self, rng: Random) -> str | None:
         """The exchange does not take an account's key any more; somebody mends it a minute later."""
         world = self._world
@@ -102,8 +140,9 @@ class Unrest:
         world.after(MINUTE_MS, self._resume, account)
         return account
 
-    def resume_all(self) -> None:
-        """Every key is good again."""
+    def end(self) -> None:
+        """Every key is good again, and who is away stays away."""
+        self.over = True
         for account in sorted(self._revoked):
             self._resume(account)
 
@@ -114,5 +153,5 @@ class Unrest:
         world = self._world
         book = world.book_of(account)
         world.venue.books.by_key[book.keys.api_key] = book
-        mended = replace(world.accounts[account], api_key=Secret(book.keys.api_key))
-        world.resume_account(mended)
+        if account in world.accounts:  # it may have left meanwhile
+            world.resume_account(replace(world.accounts[account], api_key=Secret(book.keys.api_key)))

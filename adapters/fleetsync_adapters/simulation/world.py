@@ -19,11 +19,11 @@ from fleetsync_adapters.memory_store import MemoryStore
 from fleetsync_adapters.paper.books import BookAccount
 from fleetsync_adapters.paper.venue import Venue, VenueRules
 from fleetsync_adapters.simulation.chaos import Chaos
-from fleetsync_adapters.simulation.crew import NEVER_MS, SimWorker
 from fleetsync_adapters.simulation.life import Killed, Life
 from fleetsync_adapters.simulation.network import Network
 from fleetsync_adapters.simulation.observe import Hooks, Observer
 from fleetsync_adapters.simulation.setup import Setup, Span
+from fleetsync_adapters.simulation.worker import NEVER_MS, SimWorker
 from fleetsync_adapters.simulation.workload import Trader
 
 _FIRST_PID = 1_000
@@ -199,6 +199,29 @@ class World:
         if self.life is not None:
             self.life.core.remove_robot(robot_id)
             self.life.wake()
+
+    def remove_account(self, account: str) -> list[Robot]:
+        """One account less, and its robots, which are returned; what it holds stays where it is."""
+        robots = [robot for robot in self.robots.values() if robot.account == account]
+        for robot in robots:
+            del self.robots[robot.id]
+            self.moved.add(robot.id)
+        if self.life is not None:
+            self.life.core.remove_account(account, self.now_ms)
+            self.life.wake()
+        del self.accounts[account]
+        for hook in self.hooks.parted:
+            hook(self.now_ms, account)
+        return robots
+
+    def change_account(self, account: Account) -> None:
+        """An account is reached by other keys, or over another egress."""
+        self.accounts[account.id] = account
+        if self.life is not None:
+            self.life.core.change_account(account, self.now_ms)
+            self.life.wake()
+        for hook in self.hooks.parted:
+            hook(self.now_ms, account.id)
 
     def resume_account(self, account: Account) -> None:
         """An account has good keys again."""
