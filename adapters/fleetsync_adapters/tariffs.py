@@ -33,6 +33,7 @@ _ROW_KEYS = {
     "quotas": {"scope", "limit", "window_ms", "aligned"},
     "costs": {"endpoint", "weights"},
     "page_rows": {"value"},
+    "parts": {"value"},
     "facts": {"value"},
 }
 _OVERRIDES = {"quotas", "costs", "page_rows", "surfaces", "positions_show_orders", "order_retention_ms"}
@@ -75,13 +76,16 @@ def parse_table(text: str, name: str) -> Tariff:
         quotas=tuple(_quota(key, row, f"{name}: [quotas.{key}]") for key, row in raw["quotas"].items()),
         costs=costs,
         surfaces=_surfaces(raw["surfaces"], costs, name),
-        page_rows={
-            _surface(key, f"{name}: [page_rows]"): _count(row["value"], f"{name}: [page_rows.{key}] value")
-            for key, row in raw.get("page_rows", {}).items()
-        },
+        page_rows=_by_surface(raw, "page_rows", name),
+        parts=_by_surface(raw, "parts", name),
         **facts,
     )
     return _checked(tariff, name)
+
+
+def _by_surface(raw: Mapping[str, Any], section: str, name: str) -> dict[Surface, int]:
+    return {_surface(key, f"{name}: [{section}]"): _count(row["value"], f"{name}: [{section}.{key}] value")
+            for key, row in raw.get(section, {}).items()}
 
 
 def override(tariff: Tariff, overrides: Mapping[str, Any]) -> Tariff:

@@ -110,6 +110,7 @@ class Rules(NamedTuple):
     order_retention_ms: int = 3 * 86_400_000
     prefixes: tuple[str, ...] = ()  # client-id prefixes of the robots on this book
     looks_up: bool = True  # the exchange can be asked for one order; False: a list without it is all it ever says
+    looks_up_conditional: bool = True  # the same of a conditional one
 
 
 class Finding(NamedTuple):

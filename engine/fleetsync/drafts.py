@@ -87,7 +87,8 @@ class Drafts:
             if 0 <= due_ms[2] <= until_ms:
                 conditional[symbol] = min(due_ms[2], conditional.get(symbol, due_ms[2]))
         questions = tuple([call for call, at_ms in agenda.questions.items() if at_ms <= now_ms])
-        return Need(positions, _by_age(orders), _by_age(conditional), questions, tuple(agenda.pages.items()))
+        pages = {**state.route.tariff.parts, **agenda.pages}
+        return Need(positions, _by_age(orders), _by_age(conditional), questions, tuple(pages.items()))
 
     def make(self, state: AccountState, need: Need, now_ms: int) -> Draft:
         """Plan what serves a need, as far as one grant holds it, and work out what it costs."""

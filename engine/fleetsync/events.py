@@ -16,7 +16,7 @@ from fleetsync.config import Settings
 from fleetsync.fleet import Fleet
 from fleetsync.journal import Journal
 from fleetsync.messages import SyncDone
-from fleetsync.model import Certainty, Fault, Surface
+from fleetsync.model import Certainty, Fault, Order, Surface
 
 KINDS = ("opened", "closed", "manual", "order_placed", "order_cancelled", "suspect")
 _SETTLE_FIRST_MS = 50
@@ -174,12 +174,16 @@ class Inbox:
         return None
 
     def hear(self, done: SyncDone, state: AccountState, fleet: Fleet) -> None:
-        """Note which orders the exchange does not know by the name that they were asked for."""
+        """Note which orders the exchange does not know by the name that they were asked for.
+
+        A status that is no known word tells as much as none: neither that the order rests, nor that it has ended.
+        """
         if not self.pending or not done.requests:
             return
         for answer in done.answers:
             call = answer.call
-            if call.surface is not Surface.ORDER or answer.fault not in _DENIALS:
+            untold = any(isinstance(row, Order) and row.status == "unknown" for row in answer.rows or ())
+            if call.surface is not Surface.ORDER or not (untold or answer.fault in _DENIALS):
                 continue
             for slot in fleet.slots_on(state, call.symbol):
                 for place, event in enumerate(self.pending.get(slot, ())):

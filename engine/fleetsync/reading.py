@@ -13,7 +13,7 @@ from fleetsync.messages import Answer, Call
 from fleetsync.model import Fault, Order, Position, Surface
 from fleetsync.reconcile import reconcile
 from fleetsync.sync import Sync
-from fleetsync.tariff import question
+from fleetsync.tariff import CONDITIONAL_ORDER, question
 from fleetsync.trouble import LISTS
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class Reader:
         weights = dict(tariff.cost(Call(surface)).weights) if surface.value in tariff.costs else {}
         most = [_PAGES_MAX, self._core.settings.calls_per_minute // 2]
         most += [quota.limit // 2 // weights[quota.name] for quota in tariff.quotas if weights.get(quota.name)]
-        pages, pages_max = state.pages.get(surface, 1), max(min(most), 1)
+        pages, pages_max = state.pages.get(surface, tariff.parts.get(surface, 1)), max(min(most), 1)
         state.own("pages")[surface] = min(pages * 2, pages_max)
         if pages >= pages_max:
             text = f"account {state.account.id}: {surface} is longer than {pages_max} pages and stays partial"
@@ -82,15 +82,16 @@ class Reader:
     def _ask_for_less(self, state: AccountState, answer: Answer) -> None:
         """A list was read to its end: ask for no more pages than it has. Fills are of another length each time."""
         surface = answer.call.surface
-        page_rows = state.route.tariff.page_rows.get(surface)
-        needed = 1
+        tariff = state.route.tariff
+        page_rows, parts = tariff.page_rows.get(surface), tariff.parts.get(surface, 1)
+        needed = parts
         if page_rows and surface is not Surface.FILLS:
             if answer.rows is None:
                 return
-            needed = len(answer.rows) // page_rows + 1
+            needed = len(answer.rows) // page_rows + parts  # whichever of them the rows are in
         pages = state.own("pages")
-        if needed > 1:
-            pages[surface] = min(needed, pages.get(surface, 1))
+        if needed > parts:
+            pages[surface] = min(needed, pages.get(surface, parts))
         else:
             pages.pop(surface, None)
             self._core.journal.over(f"pages:{state.account.id}:{surface}")
@@ -162,7 +163,8 @@ class Reader:
         if rules is None:
             rules = self._core.rules._replace(
                 prefixes=prefixes, order_retention_ms=route.tariff.order_retention_ms,
-                looks_up=Surface.ORDER.value in route.tariff.costs)
+                looks_up=Surface.ORDER.value in route.tariff.costs,
+                looks_up_conditional=CONDITIONAL_ORDER in route.tariff.costs)
             if not prefixes:  # those of single robots would be as many as there are robots
                 self._rules_of[route, prefixes] = rules
         return rules

@@ -53,6 +53,7 @@ class Tariff:
     costs: dict[str, Cost]  # by `question(call)`: "orders", "orders:symbol", ...
     surfaces: tuple[Surface, ...] = (Surface.POSITIONS, Surface.ORDERS)  # those a sync of a robot brings
     page_rows: dict[Surface, int] = field(default_factory=dict)  # rows a page; absent: never cut short
+    parts: dict[Surface, int] = field(default_factory=dict)  # requests that make one list, be it empty; absent: 1
     # A complete list of positions that leaves a symbol out proves that no order rests there either
     # (Binance USD-M positionRisk v3 lists "only symbols with a position or an open order").
     positions_show_orders: bool = False
@@ -72,6 +73,7 @@ class Tariff:
         return (surface.value if all_symbols else f"{surface.value}:symbol") in self.costs
 
 
+CONDITIONAL_ORDER = "order:conditional"  # the look-up of one conditional order, where there is one
 _BY_SYMBOL = {surface: f"{surface.value}:symbol"
               for surface in (Surface.ORDERS, Surface.CONDITIONAL, Surface.POSITIONS)}
 _WHOLE = {surface: surface.value for surface in Surface}  # made once: an enum's value is dear to ask for
@@ -83,5 +85,5 @@ def question(call: Call) -> str:
     if call.symbol and surface in _BY_SYMBOL:
         return _BY_SYMBOL[surface]
     if call.conditional and surface is Surface.ORDER:
-        return "order:conditional"
+        return CONDITIONAL_ORDER
     return _WHOLE[surface]

@@ -37,30 +37,42 @@ class Trouble:
         core, fault = self._core, answer.fault
         assert fault is not None
         if fault is Fault.EXPIRED:
-            # Mostly it is the account's pace that left no room: it rests for a turn, and this call is first then.
-            state.left_over = (answer.call, *state.left_over)
-            turn_ms = SECOND_MS // core.settings.account_calls_per_second
-            state.parked_until_ms = max(state.parked_until_ms, now_ms + turn_ms)
-            if answer.call.surface not in (*LISTS, Surface.TIME):
-                state.own("questions").setdefault(answer.call, now_ms)
+            self._expired(state, answer.call, now_ms)
             return
         core.journal.count_fault(fault.value)
-        if fault not in _NO_ANSWER:
+        if not (_is_unlimited(answer) or fault in _NO_ANSWER):
             self._answered(state.route)
+        if fault is Fault.MALFORMED:  # the worker may have understood what it could not hand over:
+            state.wants_rows |= lists_of((answer.call,))  # to it, the next answer would be as before
+        self._act(state, sync, answer, now_ms)
+        if answer.call.surface not in (*LISTS, Surface.TIME) and not state.stopped and fault is not Fault.BAD_SYMBOL:
+            state.own("questions").setdefault(answer.call, max(state.parked_until_ms, now_ms))  # it is still open
+
+    def _act(self, state: AccountState, sync: Sync, answer: Answer, now_ms: int) -> None:
+        """What a fault does to the account, its symbol or its limits."""
+        fault = answer.fault
+        assert fault is not None
         detail = f"{fault.value}: {answer.detail}" if answer.detail else fault.value
         if fault is Fault.AUTH:
             self.stop_account(state, detail)
         elif fault is Fault.BAD_SYMBOL:
             self.symbols_unknown(state, (answer.call.symbol,))
-            return  # it would be refused again
         elif fault in {Fault.BANNED, Fault.RATE_LIMITED}:
             self.freeze(state.route, state.account.id, answer, now_ms)
+            if _is_unlimited(answer):
+                self._rest(state, sync, fault, detail, now_ms)
         elif fault in _RETRYABLE:
             self._rest(state, sync, fault, detail, now_ms)
             if fault is Fault.CLOCK and Surface.TIME.value in sync.route.tariff.costs:
                 state.own("questions").setdefault(Call(Surface.TIME, pages=_TIME_SAMPLES), now_ms)
-        if answer.call.surface not in (*LISTS, Surface.TIME) and not state.stopped:
-            state.own("questions").setdefault(answer.call, max(state.parked_until_ms, now_ms))
+
+    def _expired(self, state: AccountState, call: Call, now_ms: int) -> None:
+        """Mostly it is the account's pace that left no room: it rests for a turn, and this call is first then."""
+        state.left_over = (call, *state.left_over)
+        turn_ms = SECOND_MS // self._core.settings.account_calls_per_second
+        state.parked_until_ms = max(state.parked_until_ms, now_ms + turn_ms)
+        if call.surface not in (*LISTS, Surface.TIME):
+            state.own("questions").setdefault(call, now_ms)
 
     def _rest(self, state: AccountState, sync: Sync, fault: Fault, detail: str, now_ms: int) -> None:
         core = self._core
@@ -72,14 +84,14 @@ class Trouble:
             core.journal.account_changed(state)
         core.journal.notice("warning", f"account:{state.account.id}",
                             f"account {state.account.id}: {detail}; it is tried again")
-        if fault in {Fault.NETWORK, Fault.DOWN}:
+        if fault in {Fault.NETWORK, Fault.DOWN, Fault.RATE_LIMITED}:
             self._circuit_failed(sync.route, state.account.id, detail, now_ms)
 
     def _circuit_failed(self, route: Route, account: str, detail: str, now_ms: int) -> None:
         core = self._core
         if route.circuit.failed(account, now_ms, core.settings, core.rng):
             core.journal.notice("error", f"route:{route.name}",
-                                f"{route.name} does not answer ({detail}); it is probed until it does")
+                                f"{route.name} does not serve us ({detail}); it is probed until it does")
 
     def healthy(self, state: AccountState) -> None:
         """The account answers: what was said of it and of its route is over."""
@@ -192,6 +204,11 @@ class Trouble:
                                            f"flat_ceiling_s; they give way {route.law.overload:.1f} times over")
         else:
             journal.over(key, f"{route.name}: the budget holds the ceilings again")
+
+
+def _is_unlimited(answer: Answer) -> bool:
+    """Whether an exchange turned us away and did not say for how long: it may be the account, or all of us."""
+    return answer.fault is Fault.RATE_LIMITED and not answer.retry_after_ms
 
 
 def lists_of(calls: Sequence[Call]) -> frozenset[tuple[Surface, str]]:

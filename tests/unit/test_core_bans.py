@@ -3,12 +3,14 @@
 from dataclasses import replace
 
 import pytest
-from tests.unit.core_world import LATENCY_MS, TARIFF, Truth, World, failing
+from tests.unit.builders import position
+from tests.unit.core_world import LATENCY_MS, TARIFF, Truth, World, failing, settled
 
 from fleetsync.messages import Answer
 from fleetsync.model import Account, Fault
 from fleetsync.ports import Loaded
 from fleetsync.tariff import Quota, Scope
+from fleetsync_adapters.tariffs import load_tariff
 
 _BY_ACCOUNT = replace(TARIFF, quotas=(Quota("weight", Scope.ACCOUNT, 2_400, 60_000),))
 
@@ -121,3 +123,40 @@ def test_an_exchange_that_is_banned_does_not_keep_others_from_being_opened() -> 
     world.run(5_000)
     assert world.syncs("two")
     assert not world.syncs("main")
+
+
+@pytest.mark.parametrize("exchange", ["okx", "bybit", "bitget", "gate", "binanceusdm"])
+def test_an_address_that_is_turned_away_without_a_word_for_how_long_asks_ever_more_rarely(exchange: str) -> None:
+    """Most 429 have no Retry-After: with a rest of a second each, a fleet asked on as often as ever."""
+    world = World(tariff=replace(load_tariff(exchange), exchange="paper"))
+    for number in range(20):
+        world.account(f"a{number}").positions.append(position())
+        world.robot(f"r{number}", f"a{number}")
+    world.run(60_000)
+    before = world.requests
+    world.run(120_000)
+    healthy = world.requests - before
+    world.answer = failing(fault=Fault.RATE_LIMITED)
+    before = world.requests
+    world.run(120_000)
+    assert world.requests - before < min(60, healthy // 2)
+    world.answer = lambda *_: None
+    world.run(60_000)
+    before = world.requests
+    world.run(120_000)
+    assert world.requests - before > healthy * 0.9, "and is back once it is served again"
+    settled(world)
+
+
+def test_one_account_that_is_turned_away_rests_alone() -> None:
+    world = World(tariff=replace(load_tariff("okx"), exchange="paper"))
+    for name in ("main", "other"):
+        world.account(name).positions.append(position())
+        world.robot(name, name)
+    world.run(60_000)
+    world.answer = failing(fault=Fault.RATE_LIMITED, account="main")
+    world.run(120_000)
+    assert len([at_ms for at_ms in world.syncs("main") if at_ms > world.now_ms - 60_000]) < 6
+    assert len([at_ms for at_ms in world.syncs("other") if at_ms > world.now_ms - 60_000]) > 10
+    assert not world.core.fleet.routes["paper", ""].circuit.is_open
+    settled(world)

@@ -73,6 +73,18 @@ def test_an_announced_order_that_the_exchange_never_shows_is_unseen_after_it_was
     assert not world.core.inbox.pending
 
 
+def test_a_status_that_is_no_known_word_is_no_reason_to_ask_for_ever() -> None:
+    """It proves neither that the order rests nor that it has ended: what was announced was looked for, and not seen."""
+    world = _world(settle_ms=4_000)
+    row = _filled("7")._replace(status="unknown")
+    world.answer = lambda _, call, now_ms: (
+        Answer(call, now_ms, complete=True, rows=(row,)) if call.surface is Surface.ORDER else None)
+    world.event("r", "order_placed", order_id="7")
+    world.run(20_000)
+    assert _kinds(world) == ["event_unseen"]
+    assert not world.core.inbox.pending
+
+
 def test_an_order_that_shows_only_at_the_last_question_is_seen() -> None:
     world = _world(settle_ms=4_000)
     over_ms = world.now_ms + 4_000

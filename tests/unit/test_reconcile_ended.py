@@ -1,9 +1,10 @@
 """Orders that have ended: who is told, and for how long an old answer is known for one."""
 
 import pytest
-from tests.unit.builders import RULES, T0, book, kinds, lookup, order, orders
+from tests.unit.builders import RULES, T0, book, conditionals, fills, kinds, lookup, order, orders
 
-from fleetsync.book import MEMORY_MS, Announcement, Book, Reconciled, Sight
+from fleetsync.book import MEMORY_MS, Announcement, Book, Finding, Reconciled, Sight
+from fleetsync.model import Order
 from fleetsync.reconcile import reconcile
 
 
@@ -57,3 +58,19 @@ def test_a_list_that_lags_behind_a_mass_cancel_opens_none_of_its_orders_again() 
     known = _see(known, orders(1450), *ends).book
     assert known.orders == ()
     assert _see(known, orders(2000, *rows)).findings == ()
+
+
+def test_a_conditional_order_that_no_look_up_can_be_asked_for_ends_by_lists_and_fills() -> None:
+    """Bitget has a look-up for plain orders alone: one that nobody could answer was waited for, for ever."""
+    rules = RULES._replace(looks_up_conditional=False)
+    known, at_ms = book(order(conditional=True)), T0 + 60_000
+    seen: list[Finding] = []
+    for _ in range(6):
+        at_ms += 5_000
+        result = reconcile(known, [conditionals(at_ms), fills(at_ms, since_ms=1)], [], rules, at_ms)
+        known = result.book
+        seen += result.findings
+    assert [(finding.kind, finding.after.status) for finding in seen if isinstance(finding.after, Order)] == [
+        ("order_ended", "unknown")]
+    still = reconcile(book(order(conditional=True)), [conditionals(T0 + 60_000)], [], RULES, T0 + 60_000)
+    assert still.book.orders, "where there is one, it is asked"
