@@ -20,12 +20,14 @@
 |           | sync crewing journal events   | a dispatch on its way; who serves whom; what was found; hints           |
 |           | drafts grants                 | what a sync would ask; spending the budget                              |
 |           | settle reading trouble        | taking answers in; what goes wrong                                      |
+|           | membership                    | accounts come, go and are reached otherwise                             |
 |           | core                          | sole owner of all that: receive, tick, commands; no await, no clock     |
 | shell     | clock collector               | time; keeps garbage collection away from what stays                     |
 |           | wire link worker              | frames between processes; the child that makes the calls                |
 |           | process crew                  | the parent's side of the children                                       |
 |           | report explain                | what people and programs are shown                                      |
-|           | assembly writer loop engine   | putting it together; one commit at a time; the loop; the face           |
+|           | assembly writer loop runtime  | putting it together; one commit at a time; the loop; beginning and end  |
+|           | engine                        | the face                                                                |
 
 A file imports only from the lines above it. Start reading at `loop.Loop.run`, then `core.Core`.
 """
