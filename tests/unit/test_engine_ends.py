@@ -13,7 +13,6 @@ from fleetsync import Engine, Robot
 from fleetsync.errors import ConfigError, EngineEnded, SyncTimeout
 from fleetsync.journal import Notice
 from fleetsync.ports import Batch
-from fleetsync_adapters.duckdb_store import DuckDBStore
 from fleetsync_adapters.memory_store import MemoryStore
 from fleetsync_adapters.paper.faults import Fault, FaultOrder, Misdeed
 from fleetsync_adapters.paper.orders import Ticket
@@ -192,9 +191,3 @@ def test_an_error_of_the_disk_is_outlived_and_a_forced_sync_says_what_holds_it_u
                 await engine.sync("r0")
 
     run(story)
-
-
-def test_a_store_that_is_closed_twice_is_closed() -> None:
-    store = DuckDBStore(":memory:")
-    store.close()
-    store.close()
