@@ -54,8 +54,10 @@ class PagedReader:
             request[lookup.symbol] = market_id
         row = _one(_walk(await getattr(client, lookup.method)(request), lookup.row_at), lookup)
         order = _order(client, row, lookup.names, _market(client, row, lookup.names, markets), call)
-        if order.symbol != call.symbol or value not in {order.id, order.client_id}:
+        if value not in {order.id, order.client_id}:
             raise BadBody("another order than was asked for")
+        if order.symbol != call.symbol:  # some look-ups take no symbol: on the one that was asked for there is none
+            raise order_not_found()
         return Reading(None, lambda: (order,), complete=True)
 
     def _parsed(self, client: Any, listing: Listing, call: Call, raw: list[Row], markets: Markets) -> Rows:
@@ -79,7 +81,8 @@ class PagedReader:
     def _position(self, client: Any, row: Row, market: Any) -> tuple[Row, Position]:
         told = client.parse_position(row, market)
         if self._wire.moved_field:
-            told = told | {"lastUpdateTimestamp": int(row.get(self._wire.moved_field) or 0)}
+            moved_ms = int(row.get(self._wire.moved_field) or 0) * self._wire.moved_unit_ms
+            told = told | {"lastUpdateTimestamp": rows.last_of(moved_ms, self._wire.moved_unit_ms)}
         position = rows.unified_position(told)
         name, begins = self._wire.hedge_field
         hedged = position.hedged or bool(name and str(row.get(name, "")).startswith(begins))

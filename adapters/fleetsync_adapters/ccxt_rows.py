@@ -31,6 +31,8 @@ _STATUSES = {
     "EXPIRED_IN_MATCH": "expired",
 }
 _UNIFIED_STATUSES = {"open", "closed", "canceled", "expired", "rejected"}
+_ENDED_WORDS = frozenset({"auto_deleveraged", "reduce_only", "position_closed", "reduce_out", "stp"})
+"""How orders of Gate end (API v4 futures, `finish_as`) beyond what ccxt translates: cut short, whatever was filled."""
 _HEDGED = {"LONG": "long", "SHORT": "short"}
 _SIDES = {"buy", "sell"}
 _MEAN = Context(prec=16)  # a mean price has no exact value; so many digits are the same in every reading
@@ -120,6 +122,16 @@ def binance_fill(row: Row, name: Name) -> Fill:
     )
 
 
+def last_of(at_ms: int, unit_ms: int) -> int:
+    """The last millisecond that an instant of a coarser unit may mean; 0, not known, stays 0.
+
+    Fills are dated to the millisecond. The one that made a position what its row says lies within its row's second: it
+    must not count as a move after that, or it would close the position a second time. Whatever else lies there proves
+    nothing either way, and another reading tells.
+    """
+    return at_ms + unit_ms - 1 if at_ms else 0
+
+
 def unified_position(row: Row) -> Position:
     """One of ccxt's positions; its contracts are already unsigned on most exchanges.
 
@@ -184,12 +196,19 @@ def unified_order(row: Row, *, conditional: bool) -> Order:
         price="" if price == "0" else price,
         size=canonical(_decimal(row["amount"])),
         filled=canonical(_decimal(row.get("filled"))),
-        status=row["status"] if row["status"] in _UNIFIED_STATUSES else "unknown",
+        status=_status(row),
         reduce_only=bool(row.get("reduceOnly")),
         conditional=conditional,
         created_at_ms=created_at_ms,
         updated_at_ms=_instant(row.get("lastUpdateTimestamp") or row.get("lastTradeTimestamp") or created_at_ms),
     )
+
+
+def _status(row: Row) -> str:
+    status = row["status"]
+    if status in _ENDED_WORDS:
+        return "closed" if _decimal(row.get("filled")) == _decimal(row["amount"]) else "canceled"
+    return status if status in _UNIFIED_STATUSES else "unknown"
 
 
 def unified_fill(row: Row) -> Fill:

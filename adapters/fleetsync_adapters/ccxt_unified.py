@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 
 from fleetsync.messages import Call, Rows
-from fleetsync.model import Surface
+from fleetsync.model import Position, Surface
 from fleetsync_adapters import ccxt_rows as rows
 from fleetsync_adapters.ccxt_reading import BadBody, Markets, Reading, list_of, mapping_of
 
@@ -31,7 +31,7 @@ async def read_unified(client: Any, call: Call, markets: Markets, _now_ms: Calla
     match call.surface:
         case Surface.POSITIONS:
             raw = list_of(await client.fetch_positions([symbol] if symbol else None))
-            found = rows.unified_positions((row, rows.unified_position(row)) for row in raw)
+            found = rows.unified_positions((row, _position(row)) for row in raw)
         case Surface.ORDERS | Surface.CONDITIONAL:
             params = {"trigger": True} if call.surface is Surface.CONDITIONAL else {}
             raw = list_of(await client.fetch_open_orders(symbol, None, None, params))
@@ -44,6 +44,13 @@ async def read_unified(client: Any, call: Call, markets: Markets, _now_ms: Calla
             return await _order(client, call)
     key = sorted(orjson.dumps([*row]).decode() for row in found)
     return Reading(key, lambda: found, complete=len(raw) not in USUAL_PAGES)
+
+
+def _position(row: Any) -> Position:
+    """An instant that is a whole second may be all that this exchange tells: nobody has looked."""
+    position = rows.unified_position(row)
+    unit_ms = 1 if position.updated_at_ms % 1_000 else 1_000
+    return position._replace(updated_at_ms=rows.last_of(position.updated_at_ms, unit_ms))
 
 
 async def _order(client: Any, call: Call) -> Reading:

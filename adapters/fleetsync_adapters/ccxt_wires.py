@@ -89,7 +89,8 @@ class Wire:
     conditional_order: Lookup | None = None
     settle: str = ""  # "": markets of every settle coin are answered by the lists
     hedge_field: tuple[str, str] = ("", "")  # a field of a position, and how it begins in hedge mode
-    moved_field: str = ""  # a field of a position: when it last moved, in ms; "": ccxt reads it
+    moved_field: str = ""  # a field of a position: when it last moved; "": ccxt reads it
+    moved_unit_ms: int = 1  # and what that field counts in
     market_requests: int = 1  # how many requests it takes to load the markets
 
 
@@ -205,6 +206,7 @@ _GATE_PRICE_ORDER = Names(market="initial.contract", id="id", client="initial.te
 GATE = Wire(
     settle="USDT",
     hedge_field=("mode", "dual"),
+    moved_field="update_time", moved_unit_ms=1_000,
     lists={
         Surface.POSITIONS: Listing(
             method="privateFuturesGetSettlePositions", params={**_GATE, "holding": "true"}, page=100,

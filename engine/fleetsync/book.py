@@ -80,7 +80,8 @@ class Sight(NamedTuple):
     order_id: str = ""  # for Surface.ORDER: whom the question was about
     client_id: str = ""
     since_ms: int = 0  # for Surface.FILLS
-    not_found: bool = False  # for Surface.ORDER: the exchange does not know it now
+    not_found: bool = False  # for Surface.ORDER: the exchange does not know it now ...
+    conditional: bool = False  # ... among the conditional ones, which are asked for elsewhere; or among the others
 
 
 class Announcement(NamedTuple):

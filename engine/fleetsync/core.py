@@ -154,7 +154,10 @@ class Core:
             self.settlement.reader.ask(state, Call(Surface.FILLS, symbol, since_ms=since_ms), now_ms)
         elif event.kind == "order_cancelled" and event.order_id:
             # Likewise its own status proves its end; the list would only raise the question.
-            self.settlement.reader.ask(state, Call(Surface.ORDER, symbol, order_id=event.order_id), now_ms)
+            orders = book.orders if book is not None else ()
+            conditional = any(order.id == event.order_id and order.conditional for order in orders)
+            lookup = Call(Surface.ORDER, symbol, order_id=event.order_id, conditional=conditional)
+            self.settlement.reader.ask(state, lookup, now_ms)
         self.expedite(event.slot, now_ms)
 
     def await_sync(self, waiter: Waiter, now_ms: int) -> None:

@@ -18,7 +18,7 @@ class Evidence:
 
     rows: dict[str, Order] = field(default_factory=dict)
     seen_at_ms: dict[str, int] = field(default_factory=dict)  # as_of of each of the rows
-    not_found: dict[str, int] = field(default_factory=dict)  # order id or client id -> as_of
+    not_found: dict[tuple[str, bool], int] = field(default_factory=dict)  # order id or client id, conditional -> as_of
     fills: dict[tuple[str, str], Fill] = field(default_factory=dict)  # two of one id: an order of ours met another
     fills_since_ms: int | None = None  # fills are complete from this instant on; None: not read
     fills_as_of_ms: int = 0
@@ -36,10 +36,11 @@ class Evidence:
 
     def _take_order(self, symbol: str, sight: Sight) -> None:
         if sight.not_found:
-            self.not_found[sight.order_id or sight.client_id] = sight.as_of_ms
+            self.not_found[sight.order_id or sight.client_id, sight.conditional] = sight.as_of_ms
         for row in sight.rows:
             if isinstance(row, Order) and row.symbol == symbol and row.status == "unknown":
-                self.not_found[row.id] = sight.as_of_ms  # a word that nobody here understands tells as little
+                # A word that nobody here understands tells as little.
+                self.not_found[row.id, sight.conditional] = sight.as_of_ms
             elif isinstance(row, Order) and row.symbol == symbol:
                 before = self.rows.get(row.id)
                 if before is None or _progress(row) >= _progress(before):

@@ -115,7 +115,7 @@ class Reader:
             mine = tuple([row for row in rows if row.symbol == symbol])
             sights.setdefault(symbol, []).append(Sight(
                 call.surface, answer.as_of_ms, answer.complete, mine,  # type: ignore[arg-type]  # one kind a surface
-                call.order_id, call.client_id, call.since_ms, not_found))
+                call.order_id, call.client_id, call.since_ms, not_found, call.conditional))
 
     def _is_ours(self, state: AccountState, row: object) -> bool:
         return isinstance(row, Position | Order) and bool(self._core.fleet.slots_on(state, row.symbol))

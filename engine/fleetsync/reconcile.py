@@ -257,7 +257,7 @@ class _PositionsPass:
             wanted.append(Call(Surface.FILLS, position.symbol, since_ms=position.updated_at_ms))
         if closing:
             last = closing[-1]
-            if last.order_id in self._evidence.rows or last.order_id in self._evidence.not_found:
+            if last.order_id in self._evidence.rows or (last.order_id, False) in self._evidence.not_found:
                 return False
             wanted.append(Call(Surface.ORDER, position.symbol, order_id=last.order_id))
         if not wanted:

@@ -173,7 +173,8 @@ class OrdersPass:
         evidence: dict[str, Any] = {"surfaces": ["fills"], "orders": [order.id],
                                     "trades": [fill.id for fill in trades], "reads": doubt.reads}
         looks_up = self._rules.looks_up_conditional if order.conditional else self._rules.looks_up
-        not_found_at_ms = self._evidence.not_found.get(order.id) or (0 if looks_up else doubt.last_at_ms)
+        denied_at_ms = self._evidence.not_found.get((order.id, order.conditional), 0)
+        not_found_at_ms = denied_at_ms or (0 if looks_up else doubt.last_at_ms)
         if not_found_at_ms > max(doubt.first_at_ms, doubt.not_found_at_ms):
             doubt = doubt._replace(asked=doubt.asked + 1, not_found_at_ms=not_found_at_ms)
         # Fills end it only when its own status is out of reach: its size may have been amended since it was read.

@@ -248,5 +248,6 @@ class Reader:
         gone = (row is not None and row.status == "canceled" and row.filled == "0"
                 and now_ms - row.updated_at_ms > RETENTION_MS)
         if row is None or young or gone:
-            return Sight(Surface.ORDER, now_ms, complete=False, order_id=call.order_id, not_found=True)
+            return Sight(Surface.ORDER, now_ms, complete=False, order_id=call.order_id, not_found=True,
+                         conditional=call.conditional)
         return Sight(Surface.ORDER, now_ms, complete=True, rows=(row,), order_id=call.order_id)

@@ -1,7 +1,7 @@
 """Orders that have ended: who is told, and for how long an old answer is known for one."""
 
 import pytest
-from tests.unit.builders import RULES, T0, book, conditionals, fills, kinds, lookup, order, orders
+from tests.unit.builders import RULES, T0, book, conditionals, fills, kinds, lookup, not_found, order, orders
 
 from fleetsync.book import MEMORY_MS, Announcement, Book, Finding, Reconciled, Sight
 from fleetsync.model import Order
@@ -74,3 +74,21 @@ def test_a_conditional_order_that_no_look_up_can_be_asked_for_ends_by_lists_and_
         ("order_ended", "unknown")]
     still = reconcile(book(order(conditional=True)), [conditionals(T0 + 60_000)], [], RULES, T0 + 60_000)
     assert still.book.orders, "where there is one, it is asked"
+
+
+@pytest.mark.parametrize("conditional", [True, False])
+def test_what_is_not_known_among_the_others_is_no_word_on_a_conditional_order(*, conditional: bool) -> None:
+    """They are asked for elsewhere. A stop that had rested for days and was cancelled by name ended as "unknown"."""
+    long_after_ms = T0 + 10 * RULES.order_retention_ms
+    known = book(order(conditional=conditional))
+    denied = not_found(long_after_ms + 20)._replace(conditional=not conditional)
+    lists = conditionals if conditional else orders
+    for at_ms in (long_after_ms, long_after_ms + 10, long_after_ms + 30):
+        sights = [lists(at_ms), fills(at_ms, since_ms=1), denied._replace(as_of_ms=at_ms + 1)]
+        result = reconcile(known, sights, [], RULES, at_ms + 1)
+        known = result.book
+        assert result.findings == ()
+    assert known.orders
+    ended = reconcile(known, [denied._replace(conditional=conditional, as_of_ms=long_after_ms + 50)], [], RULES,
+                      long_after_ms + 50)
+    assert kinds(ended.findings) == ["order_ended"]
