@@ -15,6 +15,7 @@ from fleetsync.engine import Engine
 from fleetsync.errors import ConfigError
 from fleetsync.units import SECOND_MS, s_from_ms
 from fleetsync_adapters.http_api.app import make_app
+from fleetsync_adapters.http_api.connections import Connection
 from fleetsync_adapters.http_api.gate import is_loopback
 from fleetsync_adapters.http_api.host import CLOSING_MS, Host
 from fleetsync_adapters.http_api.listening import listen
@@ -99,11 +100,10 @@ class ApiServer:
         listener = self._listener or await listen(*self._address)
         self._bound = listener.getsockname()[:2]
         heartbeat_ms, stalled_ms = self._spans_ms
-        self._host = Host(self._engine, snapshots=Snapshots(self._engine), started_at_ms=self._engine.clock.now_ms(),
+        self._host = Host(self._engine, snapshots=Snapshots.of(self._engine), started_at_ms=self._engine.clock.now_ms(),
                           abort=self._abort, heartbeat_ms=heartbeat_ms, stalled_ms=stalled_ms)
-        self._host.snapshots.remove_all()
         config = uvicorn.Config(
-            make_app(self._host, token=self._token), http="h11", ws="none", lifespan="off", log_config=None,
+            make_app(self._host, token=self._token), http=Connection, ws="none", lifespan="off", log_config=None,
             log_level="warning", access_log=False, proxy_headers=False, server_header=False,
         )  # fmt: skip
         self._server = _Server(config)
@@ -130,7 +130,7 @@ class ApiServer:
             _transport(connection).abort()  # its reader has stopped reading
         self._watching.cancel()
         await asyncio.gather(self._serving, self._watching, return_exceptions=True)
-        self._host.snapshots.remove_all()
+        self._host.snapshots.let_go()
 
     async def __aenter__(self) -> Self:
         return await self.start()

@@ -1,5 +1,6 @@
 """What clients may send, as the schema shows it and as it is checked."""
 
+import asyncio
 from typing import Annotated, Any, Literal, TypeVar
 
 import orjson
@@ -8,13 +9,15 @@ from starlette.requests import Request
 
 from fleetsync.events import KINDS
 from fleetsync.model import PRIORITY_LEAST, PRIORITY_MOST, Robot
-from fleetsync.units import DAY_MS, LONGEST_SPAN_MS, MINUTE_MS, SECOND_MS
+from fleetsync.units import DAY_MS, LONGEST_SPAN_MS, MINUTE_MS, SECOND_MS, s_from_ms
 from fleetsync_adapters.fleet_checks import LONGEST_NAME, name_of
 from fleetsync_adapters.http_api.failures import ApiError, complaint
 
 BODY_LIMIT = 8 << 20
 BATCH_LIMIT = 10_000
 NUMBER_LIMIT = 2**53 - 1  # the largest whole number that every JSON reader takes
+_KEYS_MOST = 32
+_BODY_MS = 30 * SECOND_MS
 LONGEST_SYNC_MS = 1 * MINUTE_MS
 
 
@@ -145,16 +148,20 @@ async def read_json(request: Request) -> Any:
     """The body as JSON; None when it is empty. No more than the limit is ever held.
 
     Raises:
-        ApiError: too large, not declared as JSON, or not JSON.
+        ApiError: too large, too slow, not declared as JSON, or not JSON.
     """
     declared = request.headers.get("content-length", "0")
     if declared.isdigit() and int(declared) > BODY_LIMIT:
         raise _too_large()
     body = bytearray()
-    async for portion in request.stream():
-        body += portion
-        if len(body) > BODY_LIMIT:
-            raise _too_large()
+    try:
+        async with asyncio.timeout(s_from_ms(_BODY_MS)):
+            async for portion in request.stream():
+                body += portion
+                if len(body) > BODY_LIMIT:
+                    raise _too_large()
+    except TimeoutError:
+        raise ApiError(408, "too_slow", f"the body did not come within {_BODY_MS // SECOND_MS} s") from None
     if not body:
         return None
     # A page in a browser can send other kinds to us without asking; for JSON it has to ask, and is never allowed.
@@ -173,6 +180,8 @@ def checked(adapter: "TypeAdapter[Shape]", given: Any) -> Shape:
     Raises:
         ApiError: it is not of that shape; says where.
     """
+    if isinstance(given, dict) and len(given) > _KEYS_MOST:  # each unknown one would become an error of its own
+        raise ApiError(422, "invalid", f"{len(given):,} fields, where no shape has more than {_KEYS_MOST}")
     try:
         return adapter.validate_python(given)
     except ValidationError as error:

@@ -7,7 +7,8 @@ import os
 import shutil
 import stat
 import tempfile
-from typing import Final
+from typing import ClassVar, Final
+from weakref import WeakKeyDictionary
 
 from fleetsync.engine import Engine
 from fleetsync.errors import StoreRefused
@@ -18,8 +19,21 @@ _KEPT: Final = 3  # the newest ones; a reader that opened an older one keeps it,
 class Snapshots:
     """The snapshots of one engine; all are gone when it stops, and at the latest when the next one starts."""
 
+    _all: ClassVar[WeakKeyDictionary[Engine, "Snapshots"]] = WeakKeyDictionary()
+
+    @classmethod
+    def of(cls, engine: Engine) -> "Snapshots":
+        """Those of an engine, whatever side of it asks; each side that has asked lets go of them once."""
+        found = cls._all.get(engine)
+        if found is None:
+            found = cls._all[engine] = cls(engine)
+            found._remove_all()
+        found._users += 1
+        return found
+
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._users = 0
         database = str(getattr(engine.store, "path", ""))
         self._directory = f"{database}.snapshots" if database else ""
         self._kept: list[str] = []
@@ -43,7 +57,14 @@ class Snapshots:
                     os.unlink(self._kept.pop(0))
             return path
 
-    def remove_all(self) -> None:
+    def let_go(self) -> None:
+        """A side of the engine is closed; with the last one all of them go."""
+        self._users -= 1
+        if not self._users:
+            self._remove_all()
+            self._all.pop(self._engine, None)
+
+    def _remove_all(self) -> None:
         """Remove what we, or a run that was killed, have left."""
         if self._directory and _is_own_directory(self._directory):
             shutil.rmtree(self._directory, ignore_errors=True)
@@ -53,7 +74,7 @@ class Snapshots:
         if not self._directory:
             self._directory = tempfile.mkdtemp(prefix="fleetsync-snapshots-")
             return
-        self.remove_all()
+        self._remove_all()
         try:
             os.mkdir(self._directory, 0o700)
         except FileExistsError:
