@@ -77,10 +77,13 @@ CHANGE: Final = (*(field.name for field in fields(Change)), "committed_at_ms")
 
 
 def clean(text: str) -> str:
-    """Text that any store can keep: lone surrogates, which broken JSON from outside can bring, become `?`."""
+    """Text that any store can keep: lone surrogates, which broken JSON from outside can bring, are spelled out.
+
+    Each in its own way: two keys that became one would be refused with their batch, each time it is tried again.
+    """
     if text.isascii():
         return text
-    return text.encode("utf-8", "replace").decode()
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def row_of(columns: Columns, row: Mapping[str, Any]) -> tuple[Any, ...]:

@@ -172,8 +172,9 @@ def test_texts_that_are_no_valid_utf8_are_kept_without_an_error(rig: Rig) -> Non
     event = {"note": "\udfff"}
     rig.store.commit(Batch(orders={("main", SYMBOL, bad.id): bad}, changes=[change(1, "r\ud800", after=event)],
                            events={1: event}), AT_MS)
-    rig.store.commit(Batch(orders={("main", SYMBOL, bad.id): bad}), AT_MS)
-    assert [key[2][:2] for key in rig.reopen().load().orders] == ["77"]
+    other = order("77\udfff")  # as one key the two would be refused, and the batch with them
+    rig.store.commit(Batch(orders={("main", SYMBOL, row.id): row for row in (bad, other)}), AT_MS)
+    assert [key[2][:2] for key in rig.reopen().load().orders] == ["77", "77"]
     assert rig.store.load().last_change == 1
 
 
