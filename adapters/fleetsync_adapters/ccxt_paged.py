@@ -70,6 +70,9 @@ class PagedReader:
             fills: dict[tuple[str, str], Fill] = {}  # where two orders of ours met, both executions bear one id
             for row, market in pairs:
                 fill = rows.unified_fill(client.parse_trade(row, market))
+                if listing.made_field and row.get(listing.made_field):
+                    # By when it was written down, the fill that moved a position may seem to be a later move of it.
+                    fill = fill._replace(at_ms=rows.instant(row[listing.made_field]))
                 fills[fill.id, fill.order_id] = fill
             return tuple(sorted(fills.values(), key=lambda fill: (fill.at_ms, fill.id, fill.order_id)))
         if call.surface is Surface.POSITIONS:

@@ -54,7 +54,7 @@ def binance_position(row: Row, name: Name) -> Position:
         side=side,
         size=amount.removeprefix("-"),
         entry_price=_amount(row["entryPrice"]),
-        updated_at_ms=_instant(row["updateTime"]),
+        updated_at_ms=instant(row["updateTime"]),
         hedged=row["positionSide"] in _HEDGED,
     )
 
@@ -80,8 +80,8 @@ def binance_order(row: Row, name: Name) -> Order:
         status=_STATUSES.get(row["status"], "unknown"),
         reduce_only=_flag(row["reduceOnly"]),
         conditional=False,
-        created_at_ms=_instant(row["time"]),
-        updated_at_ms=_instant(row["updateTime"]),
+        created_at_ms=instant(row["time"]),
+        updated_at_ms=instant(row["updateTime"]),
     )
 
 
@@ -104,8 +104,8 @@ def binance_conditional(row: Row, name: Name) -> Order:
         status=_STATUSES.get(row["algoStatus"], "unknown"),
         reduce_only=_flag(row.get("reduceOnly", False)) or _flag(row.get("closePosition", False)),
         conditional=True,
-        created_at_ms=_instant(row["createTime"]),
-        updated_at_ms=_instant(row["updateTime"]),
+        created_at_ms=instant(row["createTime"]),
+        updated_at_ms=instant(row["updateTime"]),
     )
 
 
@@ -118,7 +118,7 @@ def binance_fill(row: Row, name: Name) -> Fill:
         side=_side(row["side"]),
         price=_amount(row["price"]),
         size=_amount(row["qty"]),
-        at_ms=_instant(row["time"]),
+        at_ms=instant(row["time"]),
     )
 
 
@@ -149,7 +149,7 @@ def unified_position(row: Row) -> Position:
         side=side,
         size=size.removeprefix("-"),
         entry_price=canonical(_decimal(row["entryPrice"])),
-        updated_at_ms=_instant(row.get("lastUpdateTimestamp") or 0),
+        updated_at_ms=instant(row.get("lastUpdateTimestamp") or 0),
         hedged=row.get("hedged") is True,
     )
 
@@ -186,7 +186,7 @@ def _joined(parts: list[Position]) -> Position:
 def unified_order(row: Row, *, conditional: bool) -> Order:
     """One of ccxt's orders."""
     price = canonical(_decimal(row.get("price")))
-    created_at_ms = _instant(row.get("timestamp") or 0)
+    created_at_ms = instant(row.get("timestamp") or 0)
     return Order(
         id=_text(row["id"]),
         client_id=str(row.get("clientOrderId") or ""),
@@ -200,7 +200,7 @@ def unified_order(row: Row, *, conditional: bool) -> Order:
         reduce_only=bool(row.get("reduceOnly")),
         conditional=conditional,
         created_at_ms=created_at_ms,
-        updated_at_ms=_instant(row.get("lastUpdateTimestamp") or row.get("lastTradeTimestamp") or created_at_ms),
+        updated_at_ms=instant(row.get("lastUpdateTimestamp") or row.get("lastTradeTimestamp") or created_at_ms),
     )
 
 
@@ -220,7 +220,7 @@ def unified_fill(row: Row) -> Fill:
         side=_side(row["side"]),
         price=canonical(_decimal(row["price"])),
         size=canonical(_decimal(row["amount"])),
-        at_ms=_instant(row["timestamp"]),
+        at_ms=instant(row["timestamp"]),
     )
 
 
@@ -256,7 +256,12 @@ def _id(value: Any) -> str:
     return str(value) if type(value) is int else _text(value)
 
 
-def _instant(value: Any) -> int:
+def instant(value: Any) -> int:
+    """An instant in ms, as exchanges tell it.
+
+    Raises:
+        ValueError: it is none.
+    """
     at_ms = int(value)
     if not 0 <= at_ms < _END_OF_TIME_MS:
         raise ValueError("an instant out of reach")

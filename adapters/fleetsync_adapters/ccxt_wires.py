@@ -63,6 +63,7 @@ class Listing:
     variants: tuple[Params, ...] = ({},)  # several requests make one list
     span: Span | None = None
     only: tuple[str, frozenset[str]] | None = None  # a field, and its values that count
+    made_field: str = ""  # of a fill: when it was made, in ms, where ccxt reads when it was written down
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,6 +116,7 @@ OKX = Wire(
         Surface.FILLS: Listing(
             method="privateGetTradeFillsHistory", params={"instType": "SWAP"}, symbol="instId", rows_at=("data",),
             page=100, turn=Turn(param="after", lowest="billId"), span=Span(since="begin"), names=Names(market="instId"),
+            made_field="fillTime",
         ),
     },
     order=Lookup(

@@ -8,7 +8,7 @@ import pytest
 from tests.unit.ccxt_venues import MARKETS, SYMBOL, Stage, staged
 
 from fleetsync.messages import Call
-from fleetsync.model import Fault, Position, Surface
+from fleetsync.model import Fault, Fill, Position, Surface
 from fleetsync.tariff import question
 from fleetsync_adapters.tariffs import load_tariff
 
@@ -176,3 +176,18 @@ def test_what_an_exchange_cannot_be_asked_is_refused_without_a_request() -> None
         assert (answer.fault, requests) == (Fault.REFUSED, ())
 
     run("bitget", {}, play)
+
+
+def test_a_fill_on_okx_is_dated_by_when_it_was_made_and_not_by_when_it_was_written_down() -> None:
+    """Written down after its position has moved, it would count as a second move, and might close what it left."""
+    row = {"instId": "BTC-USDT-SWAP", "instType": "SWAP", "tradeId": "77", "ordId": "9", "billId": "1", "side": "sell",
+           "fillPx": "50000", "fillSz": "5", "fillTime": "1790000000100", "ts": "1790000000137", "execType": "T",
+           "posSide": "net", "fee": "0", "feeCcy": "USDT", "clOrdId": "", "tag": ""}  # fmt: skip
+
+    async def play(stage: Stage) -> None:
+        answer, _ = await stage.ask(Call(Surface.FILLS, symbol=SYMBOL, since_ms=1_790_000_000_000))
+        (fill,) = answer.rows or ()
+        assert isinstance(fill, Fill)
+        assert fill.at_ms == 1_790_000_000_100
+
+    run("okx", {"/api/v5/trade/fills-history": {"code": "0", "msg": "", "data": [row]}}, play)
