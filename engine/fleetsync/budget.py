@@ -98,7 +98,7 @@ class Budget:
 
     def tidy(self, staying: Collection[str], now_ms: int) -> None:
         """Drop the ledgers of accounts that are gone, once they are at rest; call it now and then."""
-        self._left.difference_update(staying)
+        self._left = {account for account in self._left if account not in staying}
         if not self._left:
             return
         theirs = [ledger for ledger in self._ledgers.values() if ledger.owner in self._left]

@@ -131,7 +131,7 @@ class Membership:
 
     def tidy(self, now_ms: int) -> None:
         """Forget what was kept of accounts that are gone, as far as it tells nothing any more."""
-        if not self._left_at_ms or now_ms < self._tidied_at_ms + MINUTE_MS:
+        if now_ms < self._tidied_at_ms + MINUTE_MS:
             return
         self._tidied_at_ms = now_ms
         core = self._core

@@ -220,6 +220,20 @@ def test_nothing_is_kept_of_accounts_that_are_gone_for_good() -> None:
     assert len(world.core.fleet.accounts) == 2
 
 
+def test_a_limit_outlives_an_account_that_is_gone_for_as_long_as_it_lasts_and_no_longer() -> None:
+    world = _holding(tariff=OWN_QUOTA)
+    world.account("other")
+    world.robot("eth", "other", "ETH/USDT:USDT")
+    world.answer = failing(fault=Fault.RATE_LIMITED, account="other", retry_after_ms=3_600_000)
+    world.run(10_000)
+    world.answer = lambda *_: None
+    world.core.remove_account("other", world.now_ms)
+    world.run(3_000_000, step_ms=10_000)
+    assert "other" in {ledger.owner for ledger in world.core.budget.ledgers()}
+    world.run(1_000_000, step_ms=10_000)
+    assert "other" not in {ledger.owner for ledger in world.core.budget.ledgers()}
+
+
 def test_a_stopped_account_is_resumed_on_another_way() -> None:
     world = _holding()
 
