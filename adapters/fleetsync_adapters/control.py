@@ -26,6 +26,7 @@ from fleetsync.units import SECOND_MS, s_from_ms
 Json = dict[str, Any]
 
 _ANSWER_MS = 30 * SECOND_MS
+_HEALTH_MS = 5 * SECOND_MS
 _SYNC_EXTRA_MS = 5 * SECOND_MS
 _SNAPSHOT_MS = 300 * SECOND_MS  # a large database takes a while to copy
 _STREAM_SILENCE_MS = 60 * SECOND_MS  # the engine sends a comment several times within this
@@ -39,11 +40,15 @@ _KINDS: dict[str, type[FleetsyncError]] = {
 
 def run_file_of(db_path: str) -> str:
     """Where an engine that has this database open says so."""
-    return f"{os.path.abspath(db_path)}.run.json"
+    return f"{os.path.realpath(db_path)}.run.json"
 
 
 def find_running(db_path: str) -> "Running | None":
-    """The engine that has this database open and answers; None if there is none (a stale run file is no engine)."""
+    """The engine that has this database open; None if there is none (a stale run file is no engine).
+
+    Raises:
+        Retryable: it is there, and does not answer.
+    """
     try:
         with open(run_file_of(db_path), "rb") as file:
             told = orjson.loads(file.read())
@@ -54,7 +59,12 @@ def find_running(db_path: str) -> "Running | None":
         return None
     try:
         # Asked without the token: another program may have the port by now.
-        healthy = running.ask("GET", "/healthz", secret=False)
+        healthy = running.ask("GET", "/healthz", secret=False, within_ms=_HEALTH_MS)
+    except Retryable as error:
+        if isinstance(error.__cause__, TimeoutError):
+            raise Retryable(f"the engine with PID {pid}, which has {db_path} open, does not answer",
+                            hint="it stands still or is very busy; try again, or end that process") from error
+        return None
     except FleetsyncError:
         return None
     return running if healthy.get("started_at_ms") == started_at_ms else None

@@ -110,6 +110,8 @@ def load_fleet(
 
 
 def _read_toml(name: str) -> dict[str, Any]:
+    if os.path.exists(name) and not os.path.isfile(name) and not os.path.isdir(name):
+        raise ConfigError(f"{name}: is no file; name a fleet file in TOML")  # a pipe would be waited for
     try:
         with open(name, "rb") as file:
             data = file.read(MOST_BYTES + 1)

@@ -7,6 +7,7 @@ second, less often where a picture of a large fleet costs more.
 import asyncio
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
 
@@ -24,6 +25,7 @@ from fleetsync_adapters.cli.feed import Feed
 from fleetsync_adapters.cli.reading import change_detail
 
 FRAME_S = 0.25
+_LEFT = "\x1b[?1049l\x1b[?25h"  # back to the ordinary screen, and the cursor shown
 _SHARE = 20  # a picture may take one part in so many of the loop's time
 _WIDE = 110  # columns from which on there is room for details
 _NOTICES = 3
@@ -252,10 +254,17 @@ class LiveFace:
             self._console.print(_notice(notice, self._console.width))
         self._unsaid = []
 
+    def let_go(self) -> None:
+        """Give the terminal back as it was, at once and whatever else is going on."""
+        if self._live is not None:
+            self._console.file.write(_LEFT)
+            self._console.file.flush()
+
     async def _draw_on(self) -> None:
         while True:
             began_s = time.perf_counter()
-            self._draw()
+            with suppress(OSError):  # a terminal that is gone is no reason to end
+                self._draw()
             await asyncio.sleep(max(FRAME_S, (time.perf_counter() - began_s) * _SHARE))
 
     def _draw(self) -> None:

@@ -16,6 +16,7 @@ from tests.contract.store_rigs import AT_MS, SYMBOL, change
 
 from fleetsync.errors import StoreRefused
 from fleetsync.ports import Batch
+from fleetsync_adapters.control import run_file_of
 from fleetsync_adapters.duckdb_store import DuckDBStore
 
 ROBOTS = {f"r{n}": {"account": "main", "symbol": SYMBOL, "phase": n} for n in range(3)}
@@ -68,6 +69,27 @@ def test_an_sqlite_file_is_refused_without_fetching_a_reader_for_it(tmp_path: Pa
 def test_a_directory_is_refused(tmp_path: Path) -> None:
     with pytest.raises(StoreRefused, match="is a directory"):
         DuckDBStore(str(tmp_path))
+
+
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(StoreRefused, match="is no file"):
+        DuckDBStore(str(tmp_path / "pipe"))
+
+
+def test_a_file_behind_a_link_is_known_by_its_own_name_and_its_log_is_as_private(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link.duckdb").symlink_to(tmp_path / "real" / "state.duckdb")
+    store = DuckDBStore(str(tmp_path / "link.duckdb"))
+    try:
+        store.commit(Batch(changes=[change(1)]), AT_MS)
+        for name in ("state.duckdb", "state.duckdb.wal"):
+            assert (tmp_path / "real" / name).stat().st_mode & 0o777 == 0o600
+        assert run_file_of(str(tmp_path / "link.duckdb")) == run_file_of(str(tmp_path / "real" / "state.duckdb"))
+        with pytest.raises(StoreRefused, match="in use"):
+            DuckDBStore(str(tmp_path / "real" / "state.duckdb"))
+    finally:
+        store.close()
 
 
 def test_a_missing_directory_is_refused_and_named(tmp_path: Path) -> None:

@@ -2,10 +2,13 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import orjson
 import pytest
 from tests.process.cli_support import (
     BTC,
@@ -13,6 +16,7 @@ from tests.process.cli_support import (
     Paper,
     Started,
     children_of,
+    environment,
     fleet_file,
     paper_exchange,
     started,
@@ -117,8 +121,54 @@ def test_neither_a_second_signal_nor_a_kill_leaves_a_process_of_the_demo_behind(
         assert any(b"fleetsync_adapters.paper" in command for command in children.values())
         assert len(children) >= 3
         if by is signal.SIGTERM:
-            run.process.send_signal(signal.SIGINT)  # two of one kind at once would count as one
+            run.process.send_signal(signal.SIGINT)  # two of one kind at once would count as one ...
+            time.sleep(0.2)  # ... and so would two at one moment
         run.process.send_signal(by)
         run.ended(within_s=5)
         assert run.process.returncode == (130 if by is signal.SIGTERM else -signal.SIGKILL)
         until(lambda: not any(is_running(pid) for pid in children), "the end of all its processes")
+
+
+def test_two_signals_at_one_moment_are_one(tmp_path: Path, paper: Paper) -> None:
+    """Who ends a command and its group (`timeout` does) signals it twice within a moment: nobody was impatient."""
+    main = paper.account()
+    fleet = fleet_file(tmp_path, paper.base_url, {"r1": BTC})
+    with started(tmp_path, "run", str(fleet), "--json", "--db", "state.duckdb", **main.variables) as run:
+        engine = run.engine(tmp_path / "state.duckdb")
+        until(lambda: unknown(engine) == 0, "the robot proven")
+        terminate(run)
+        terminate_all(run)
+        assert run.result(within_s=30)["phases"]["flat"] == 1
+
+
+def test_a_signal_while_a_large_crew_starts_waits_for_none_of_it(tmp_path: Path, paper: Paper) -> None:
+    main = paper.account()
+    fleet = fleet_file(tmp_path, paper.base_url, {"r1": BTC})
+    with started(tmp_path, "run", str(fleet), "--workers", "24", "--db", "state.duckdb", **main.variables) as run:
+        until(lambda: len(children_of(run.process.pid)) > 2, "workers are being started")
+        crew = children_of(run.process.pid)
+        terminate(run)
+        assert run.process.wait(timeout=30) in {0, 130}
+        until(lambda: not any(is_running(pid) for pid in crew), "no worker is left")
+
+
+@pytest.mark.parametrize("stderr", ["/dev/full", "closed"])
+def test_a_run_that_cannot_say_anything_goes_on(tmp_path: Path, paper: Paper, stderr: str) -> None:
+    """A log on the same full disk as the database ended the engine with its first notice."""
+    main = paper.account()
+    fleet = fleet_file(tmp_path, paper.base_url, {"r1": BTC, "none": "NO/SUCH:COIN"})  # there is something to say
+    where = "2>&-" if stderr == "closed" else f"2>{stderr}"
+    command = f'exec "$0" -m fleetsync_adapters run {fleet} --for 9 --json --plain --db state.duckdb {where}'
+    ended = subprocess.run(["sh", "-c", command, sys.executable], cwd=tmp_path, env=environment(**main.variables),
+                           stdout=subprocess.PIPE, text=True, check=False, timeout=90)
+    assert ended.returncode == 0
+    assert orjson.loads(ended.stdout)["phases"]["flat"] == 1
+
+
+def test_a_simulation_that_is_told_to_end_leaves_nobody_computing(tmp_path: Path) -> None:
+    with started(tmp_path, "simulate", "--seeds", "50", "--robots", "2000", "--jobs", "2") as run:
+        until(lambda: len(children_of(run.process.pid)) >= 2, "two processes simulate")
+        crew = children_of(run.process.pid)
+        terminate(run)
+        run.process.wait(timeout=30)
+        until(lambda: not any(is_running(pid) for pid in crew), "none is left")

@@ -1,5 +1,6 @@
 """What the real command says about wrong input: one clear line, exit code 2, and nothing is lost."""
 
+import os
 from pathlib import Path
 
 import duckdb
@@ -91,3 +92,16 @@ def test_a_wrong_statement_is_refused_in_one_line(tmp_path: Path) -> None:
     DuckDBStore(str(tmp_path / "state.duckdb")).close()
     for statement in ("SELECT nonsense FROM robots", "DROP TABLE robots", "SELECT 1; SELECT 2"):
         refused(cli("query", statement, "--db", "state.duckdb", cwd=tmp_path))
+
+
+@pytest.mark.parametrize("command", [("run", "--for", "nan"), ("query", "SELECT 1", "--timeout", "nan"),
+                                     ("bench", "budget", "--hours", "nan"), ("run", "--for", "inf")])
+def test_what_is_no_number_to_count_with_is_refused(tmp_path: Path, command: tuple[str, ...]) -> None:
+    ended = cli(*command, cwd=tmp_path)
+    assert ended.returncode == 2
+    assert "is not a number to count with" in ended.stderr
+
+
+def test_a_pipe_in_place_of_a_fleet_file_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fleet.toml")
+    assert "is no file" in refused(cli("run", "fleet.toml", cwd=tmp_path))

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -44,6 +45,19 @@ def test_the_engine_of_a_database_is_found_while_it_runs(tmp_path: Path) -> None
     assert find_running(db) is None
     controlled(tmp_path, test, token=TOKEN)
     assert find_running(db) is None
+
+
+def test_an_engine_that_stands_still_is_told_from_one_that_is_gone(tmp_path: Path,
+                                                                   monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has the file open and answers nobody: that it was "in use by another process" helped nobody either."""
+    monkeypatch.setattr("fleetsync_adapters.control._HEALTH_MS", 100)
+    db = str(tmp_path / "x.duckdb")
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        told = {"pid": os.getpid(), "url": url, "started_at_ms": 1, "token": None}
+        Path(run_file_of(db)).write_bytes(orjson.dumps(told))
+        with pytest.raises(Retryable, match=f"PID {os.getpid()}.* does not answer"):
+            find_running(db)
 
 
 def test_a_client_asks_for_all_that_an_engine_tells(tmp_path: Path) -> None:

@@ -12,6 +12,8 @@ def main() -> int:
         code = run_command(sys.argv[1:])
     except KeyboardInterrupt:  # before there was anything to end in order
         return 130
+    if sys.stdout is None:  # `fleetsync status >&-`
+        return code
     try:
         sys.stdout.flush()
     except BrokenPipeError:  # `fleetsync changes | head`: the reader has seen enough

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from fleetsync_adapters.cli.commands import fleetsync
+from fleetsync_adapters.cli.finite import Finite
 
 
 @fleetsync.group()
@@ -54,9 +55,9 @@ def simulated_fleet(command: Any) -> Any:
         click.option("--holding", callback=_share, metavar="SHARE", help="Share that holds.  [default: 20%]"),
         click.option("--accounts", type=click.IntRange(1, 1_000_000), help="Its accounts.  [default: 1 for 10 robots]"),
         click.option("--exchange", metavar="ID", help="Its exchange.  [default: binanceusdm]"),
-        click.option("--changes-per-hour", type=click.FloatRange(0, 3_600), default=4, show_default=True,
+        click.option("--changes-per-hour", type=Finite(0, 3_600), default=4, show_default=True,
                      help="Opens and closes of a robot; a robot's own rate in the fleet file wins."),
-        click.option("--orders-per-hour", type=click.FloatRange(0, 3_600), default=0, show_default=True,
+        click.option("--orders-per-hour", type=Finite(0, 3_600), default=0, show_default=True,
                      help="Limit orders that a robot places or cancels."),
         click.option("--announced", callback=_share, default="80%", show_default=True, metavar="SHARE",
                      help="Share of its own deeds that a robot announces as events."),
@@ -72,7 +73,7 @@ def simulated_fleet(command: Any) -> Any:
 @click.argument("fleet", required=False, type=click.Path())
 @click.option("--budget", "budgets", callback=budgets_of, metavar="CALLS[,...]",
               help="Calls a minute to try.  [default: half, once and twice the fleet's]")
-@click.option("--hours", type=click.FloatRange(0, 168, min_open=True), default=1, show_default=True,
+@click.option("--hours", type=Finite(0, 168, min_open=True), default=1, show_default=True,
               help="Virtual time that is measured, after a warm-up.")
 @click.option("--policy", "policies", callback=policies_of, default="fixed,adaptive", show_default=True,
               help="Policies to compare.")

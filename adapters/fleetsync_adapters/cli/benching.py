@@ -1,9 +1,8 @@
 """What `fleetsync bench budget` does: simulate, show progress on the standard error stream, print the rows."""
 
 import os
-import signal
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from fleetsync_adapters.budget_bench.reality import compare
 from fleetsync_adapters.budget_bench.recording import minutes_of, read_recording, with_recording
 from fleetsync_adapters.budget_bench.table import show_rows
 from fleetsync_adapters.budget_bench.trial import Outcome, Trial, attempt_all, warm_up_minutes
+from fleetsync_adapters.cli.signals import sigterm_like_ctrl_c
 from fleetsync_adapters.simulation.workload import Workload
 
 _ROBOTS_AN_ACCOUNT = 10
@@ -98,21 +98,11 @@ def simulate(trials: Sequence[Trial], jobs: int, told: Console) -> list[Outcome]
                   TimeElapsedColumn(), console=told, transient=True, disable=not told.is_terminal) as bars:
         tasks = [bars.add_task(f"{trial.budget} calls/min, {trial.policy}", total=1.0) for trial in trials]
         coming = attempt_all(trials, jobs, lambda place, share: bars.update(tasks[place], completed=share))
-        with closing(coming), _sigterm_like_ctrl_c():
+        with closing(coming), sigterm_like_ctrl_c():
             for place, outcome in coming:
                 bars.update(tasks[place], completed=1.0)
                 outcomes[place] = outcome
     return [outcomes[place] for place in range(len(trials))]
-
-
-@contextmanager
-def _sigterm_like_ctrl_c() -> Iterator[None]:
-    """Whoever is told to end ends the processes it has started, too."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _make_folder(path: str) -> None:

@@ -6,6 +6,8 @@ from typing import Any
 
 import click
 
+from fleetsync_adapters.cli.finite import Finite
+
 DEFAULT_DB = "fleetsync.duckdb"
 _EPILOG = "Exit codes: 0 well ended, 1 failed, 2 wrong input, 130 interrupted twice."
 
@@ -30,7 +32,7 @@ def fleetsync(*, debug: bool) -> None:
 
 @fleetsync.command()
 @click.argument("fleet", required=False, type=click.Path())
-@click.option("--for", "span_s", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS",
+@click.option("--for", "span_s", type=Finite(min=0, min_open=True), metavar="SECONDS",
               help="End after so many seconds.  [default: until Ctrl-C; the demo: 60]")
 @click.option("--json", "as_json", is_flag=True, help="Last line on standard output: the summary as one JSON object.")
 @click.option("--db", type=click.Path(), metavar="PATH",
@@ -150,7 +152,7 @@ def explain(*, robot: str, db_path: str, as_json: bool) -> None:
 @click.option("--format", "form", type=click.Choice(("table", "csv", "json")), default="table", show_default=True)
 @click.option("--max-rows", type=click.IntRange(1, 10_000_000), default=1_000, show_default=True,
               help="Answer at most so many rows.")
-@click.option("--timeout", "timeout_s", type=click.FloatRange(min=0, min_open=True), default=10, show_default=True,
+@click.option("--timeout", "timeout_s", type=Finite(min=0, min_open=True), default=10, show_default=True,
               metavar="SECONDS", help="Stop the statement after this.")
 def query(*, sql: str, db_path: str, form: str, max_rows: int, timeout_s: float) -> None:
     """Run one read-only SQL statement on what is committed; - reads it from the standard input.

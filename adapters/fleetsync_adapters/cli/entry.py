@@ -5,6 +5,7 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 
 import click
 
@@ -48,7 +49,9 @@ def _refused(error: click.UsageError) -> int:
 
 
 def _told(text: str, code: int) -> int:
-    sys.stderr.write(f"fleetsync: {text}\n")
+    with suppress(OSError, ValueError, AttributeError):  # full, closed, or none at all
+        sys.stderr.write(f"fleetsync: {text}\n")
+        sys.stderr.flush()
     return code
 
 

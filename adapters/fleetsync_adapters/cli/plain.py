@@ -1,7 +1,9 @@
 """A run in plain lines, for logs and programs: notices at once, the engine's one line now and then."""
 
 import asyncio
+import io
 import sys
+from contextlib import suppress
 from typing import TextIO
 
 from fleetsync.engine import Engine
@@ -16,13 +18,14 @@ class PlainFace:
 
     def __init__(self, out: TextIO | None = None) -> None:
         """Write to `out`, the standard error stream by default."""
-        self._out = out or sys.stderr
+        self._out: TextIO = out or sys.stderr or io.StringIO()  # there is none after `2>&-`
         self._telling: asyncio.Task[None] | None = None
 
     def say(self, text: str) -> None:
-        """One line."""
-        self._out.write(f"{text}\n")
-        self._out.flush()
+        """One line. A stream that takes none (its disk is full, its reader has gone) is no reason to end."""
+        with suppress(OSError, ValueError):
+            self._out.write(f"{text}\n")
+            self._out.flush()
 
     def notice(self, notice: Notice) -> None:
         """One line with its level."""
@@ -36,6 +39,9 @@ class PlainFace:
         """Tell no more."""
         if self._telling is not None:
             self._telling.cancel()
+
+    def let_go(self) -> None:
+        """Nothing has to be put right."""
 
     async def _tell(self, engine: Engine) -> None:
         while True:

@@ -30,6 +30,7 @@ DEMO_S = 60
 _LAST_SYNC_MS = 2 * MINUTE_MS
 _HASTY_MS = 1_000  # what is left for the last sync once somebody has pressed Ctrl-C ...
 _HASTY_DRAIN_MS = 1_200  # ... and for the calls in flight: with the rest, less than 3 s
+_ONE_SIGNAL_S = 0.1  # who ends a whole group of processes may signal one of them twice; no finger is that fast
 T = TypeVar("T")
 
 
@@ -60,6 +61,9 @@ class Face(Protocol):
     def end(self) -> None:
         """It does not any more."""
 
+    def let_go(self) -> None:
+        """The process ends here and now: leave the terminal in order."""
+
 
 class Interrupted(Exception):
     """Ctrl-C came before there was anything to end in order."""
@@ -68,9 +72,11 @@ class Interrupted(Exception):
 class Stop:
     """Ctrl-C and SIGTERM: the first asks for an end, the second is one."""
 
-    def __init__(self) -> None:
+    def __init__(self, face: Face) -> None:
         self.asked = asyncio.Event()
         self.child_pids: list[int] = []
+        self._face = face
+        self._asked_at_s = 0.0
 
     def install(self) -> None:
         """Take the signals over."""
@@ -80,9 +86,14 @@ class Stop:
                 loop.add_signal_handler(number, self._signalled)
 
     def _signalled(self) -> None:
-        if self.asked.is_set():
+        now_s = asyncio.get_running_loop().time()
+        if not self.asked.is_set():
+            self._asked_at_s = now_s
+            self.asked.set()
+        elif now_s - self._asked_at_s >= _ONE_SIGNAL_S:
+            with suppress(Exception):
+                self._face.let_go()
             end_at_once(*self.child_pids)
-        self.asked.set()
 
     async def unless_asked(self, work: Coroutine[Any, Any, T]) -> T:
         """Do something that may be given up.
@@ -108,7 +119,7 @@ async def run(order: RunOrder, face: Face) -> Result | None:
     Raises:
         FleetsyncError: it could not be started, or could not go on.
     """
-    stop = Stop()
+    stop = Stop(face)
     stop.install()
     try:
         async with AsyncExitStack() as stack:
@@ -137,7 +148,7 @@ class _Run:
         if witness is not None:
             self._stack.push_async_callback(witness.close)
         serving = Serving(engine, assembly.db_path, self._order.http, listener)
-        await engine.start()
+        await self._stop.unless_asked(engine.start())
         self._stack.push_async_callback(self._end, engine)
         self._stack.push_async_callback(serving.stop)
         await serving.start()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from fleetsync_adapters.cli.commands import fleetsync
+from fleetsync_adapters.cli.signals import sigterm_like_ctrl_c
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -66,7 +67,8 @@ def simulate(seeds: int, first_seed: int, forever: bool, minutes: int | None, da
     try:
         for line in draw(first_seed, minutes=minutes, robots=robots).lines() if alone else ():
             click.echo(line)
-        interrupted = _follow(verdicts, summary, trials, console)
+        with sigterm_like_ctrl_c():
+            interrupted = _follow(verdicts, summary, trials, console)
     except KeyboardInterrupt:
         interrupted = True
     if interrupted:

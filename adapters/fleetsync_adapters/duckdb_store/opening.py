@@ -190,6 +190,8 @@ def _create(path: str, directory: str) -> None:
 
 def _check_file(path: str) -> None:
     """Refuse what is no database by its first bytes: DuckDB opens some other formats, or tries to fetch a reader."""
+    if os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path)):
+        raise StoreRefused(f"{path} is no file", hint="name another path")  # a pipe would be waited for
     try:
         with Path(path).open("rb") as file:
             head = file.read(_MAGIC_AT + len(_MAGIC))

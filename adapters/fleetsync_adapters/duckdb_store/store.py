@@ -46,7 +46,7 @@ class DuckDBStore:
 
     def __init__(self, path: str, *, readonly: bool = False, syncs_kept_ms: int = 7 * DAY_MS,
                  syncs_kept: int = 1_000_000) -> None:
-        self.path = os.path.abspath(path)
+        self.path = os.path.realpath(path)  # what a link names: its log lies beside that
         self.readonly = readonly
         self._syncs_kept_ms = syncs_kept_ms
         self._syncs_kept = syncs_kept
@@ -61,11 +61,10 @@ class DuckDBStore:
         self._pruned_sync = 0
         self._closed = False
         self._trimmed_at_ms = 0
-        self._real_path = os.path.realpath(self.path)
         with _open_files_lock:
-            if self._real_path in _open_files:
+            if self.path in _open_files:
                 raise opening.in_use_here(self.path)
-            _open_files.add(self._real_path)
+            _open_files.add(self.path)
         try:
             self._connection = opening.open_database(self.path, readonly=readonly)
             self._take_over(self._connection)
@@ -260,7 +259,7 @@ class DuckDBStore:
             self._connection.close()
             self._connection = None
         with _open_files_lock:
-            _open_files.discard(self._real_path)
+            _open_files.discard(self.path)
 
 
 def _rows(cursor: duckdb.DuckDBPyConnection, table: str, columns: Sequence[str]) -> Iterator[tuple[Any, ...]]:

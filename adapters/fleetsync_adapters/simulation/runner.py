@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass, field
 from itertools import count, islice
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 
 from fleetsync.units import MINUTE_MS
 from fleetsync_adapters.simulation.observe import Observer
@@ -92,7 +92,7 @@ def simulate(seeds: int | None, first_seed: int = 0, *, minutes: int | None = No
             if verdict.interrupted:
                 return
         return
-    processes = jobs or os.cpu_count() or 1
+    processes, others = jobs or os.cpu_count() or 1, set(active_children())
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as executor:
         running: set[Future[Verdict]] = {executor.submit(attempt, one) for one in islice(wanted, processes * _AHEAD)}
         try:
@@ -101,6 +101,10 @@ def simulate(seeds: int | None, first_seed: int = 0, *, minutes: int | None = No
                 running |= {executor.submit(attempt, one) for one in islice(wanted, len(done))}
                 for future in done:
                     yield future.result()
+        except BaseException:  # nobody waits for the trials under way, which may take minutes each
+            for process in set(active_children()) - others:
+                process.terminate()
+            raise
         finally:
             executor.shutdown(wait=False, cancel_futures=True)
 
