@@ -214,7 +214,7 @@ class Core:
         sync = self._given_up.pop(done.sync_id, None)
         if sync is not None:
             self.journal.uncertain_calls -= sum(call.pages for call in sync.calls)
-            self.settlement.trouble.banned_lately(sync, done.answers, now_ms)
+            self.settlement.trouble.limited_lately(sync, done.answers, now_ms)
 
     def _worker_up(self, message: WorkerUp) -> None:
         self.roster.came_up(message.worker, message.pid)

@@ -16,7 +16,7 @@ from fleetsync.config import Settings
 from fleetsync.fleet import Fleet
 from fleetsync.journal import Journal
 from fleetsync.messages import SyncDone
-from fleetsync.model import Certainty, Fault, Order, Surface
+from fleetsync.model import Fault, Order, Surface
 
 KINDS = ("opened", "closed", "manual", "order_placed", "order_cancelled", "suspect")
 _SETTLE_FIRST_MS = 50
@@ -224,7 +224,9 @@ class Inbox:
 
 
 def _disputed(fleet: Fleet, slot: int) -> bool:
-    return fleet.certainty(slot) is Certainty.DISPUTED
+    """Whether a question is open about a robot; one that is stopped meanwhile stays open."""
+    book = fleet.state_of(slot).books.get(fleet.symbols[slot])
+    return book is not None and bool(book.doubts)
 
 
 def _looked_for(event: Event, state: AccountState, fleet: Fleet, since_ms: int) -> bool:

@@ -171,11 +171,12 @@ class Trouble:
                             f"{route.name}: {answer.fault}; nothing is sent for {-(-(until_ms - now_ms) // 1000)} s",
                             until_ms)
 
-    def banned_lately(self, sync: Sync, answers: Sequence[Answer], now_ms: int) -> None:
-        """Answers that come too late for everything else still tell of a ban that may not be over."""
+    def limited_lately(self, sync: Sync, answers: Sequence[Answer], now_ms: int) -> None:
+        """Answers that come too late for everything else still tell of a limit that may not be over."""
         for answer in answers:
-            if answer.fault is Fault.BANNED and answer.as_of_ms + (answer.retry_after_ms or _BAN_DEFAULT_MS) > now_ms:
-                self.freeze(sync.route, sync.state.account.id if sync.state is not None else "", answer, now_ms)
+            default_ms = _BAN_DEFAULT_MS if answer.fault is Fault.BANNED else 0
+            if answer.as_of_ms + (answer.retry_after_ms or default_ms) > now_ms:
+                self.limited(sync, answer, now_ms)
 
     def limited(self, sync: Sync, answer: Answer, now_ms: int) -> None:
         """An answer that tells nothing else any more still tells of a limit."""

@@ -21,11 +21,12 @@ from fleetsync import (
     sync,
     timing,
     tolls,
+    trouble,
 )
 from fleetsync.account import NOBODY, AccountState
 from fleetsync.book import Sight
 from fleetsync.messages import Answer, Call
-from fleetsync.model import Surface
+from fleetsync.model import Fault, Surface
 from fleetsync_adapters import store_rows
 from fleetsync_adapters.simulation.liveness import Convergence
 from fleetsync_adapters.simulation.swarm import Options
@@ -154,6 +155,22 @@ def _serves_events_unread(patch: pytest.MonkeyPatch) -> None:
                   lambda self, slot, since_ms: self.state_of(slot).positions_as_of_ms >= since_ms)
 
 
+def _serves_events_in_dispute(patch: pytest.MonkeyPatch) -> None:
+    """An open question about a robot keeps nothing waiting."""
+    patch.setattr(events, "_disputed", lambda *_: False)
+
+
+def _takes_no_429_to_heart(patch: pytest.MonkeyPatch) -> None:
+    """An exchange that has had enough is asked on."""
+    freeze = trouble.Trouble.freeze
+
+    def froze(self: trouble.Trouble, route: Any, account: str, answer: Answer, now_ms: int) -> None:
+        if answer.fault is not Fault.RATE_LIMITED:
+            freeze(self, route, account, answer, now_ms)
+
+    patch.setattr(trouble.Trouble, "freeze", froze)
+
+
 def _never_writes_events_down(patch: pytest.MonkeyPatch) -> None:
     """Each third event is lost before it is written."""
     accept = events.Inbox.accept
@@ -248,6 +265,7 @@ SCOPED = replace(BUSY, exchanges=2, calls_per_minute=1_200, strikes={"event_stor
 CANARIES: tuple[tuple[str, Plant, Options], ...] = (
     ("quotas", _exceeds, replace(BUSY, calls_per_minute=60)),
     ("quotas", _lets_an_endpoint_be_asked_at_will, SCOPED),
+    ("quotas", _takes_no_429_to_heart, replace(BUSY, calls_per_minute=600, strikes={"throttle": 6.0})),
     ("grants", _forgets_to_charge, BUSY),
     ("grants", _charges_the_operator_alone, BUSY),
     ("one_run", _runs_twice, replace(BUSY, calls_per_minute=2_400)),
@@ -260,6 +278,8 @@ CANARIES: tuple[tuple[str, Plant, Options], ...] = (
     ("events_served", _drops_events, BUSY),
     ("events_served", _serves_events_unread, BUSY),
     ("events_served", _never_writes_events_down, BUSY),
+    ("events_served", _serves_events_in_dispute, replace(BUSY, calls_per_minute=600)),
+    ("syncs_answered", _serves_events_in_dispute, replace(BUSY, calls_per_minute=600, strikes={"forced_syncs": 12.0})),
     ("syncs_answered", _answers_nobody, replace(BUSY, strikes={"forced_syncs": 6.0})),
     ("truth", _closes_at_first_absence, replace(BUSY, misdeeds={"empty_list": 0.2}, calls_per_minute=600)),
     ("ages", _dates_readings_by_their_report, BUSY),

@@ -160,3 +160,22 @@ def test_one_account_that_is_turned_away_rests_alone() -> None:
     assert len([at_ms for at_ms in world.syncs("other") if at_ms > world.now_ms - 60_000]) > 10
     assert not world.core.fleet.routes["paper", ""].circuit.is_open
     settled(world)
+
+
+@pytest.mark.parametrize("fault", [Fault.BANNED, Fault.RATE_LIMITED])
+def test_a_limit_that_is_told_after_its_sync_was_given_up_still_holds(fault: Fault) -> None:
+    world = World()
+    world.account()
+    world.robot("r")
+    world.run(10_000)
+    give_up_ms = world.settings.grant_valid_ms + world.settings.call_timeout_ms + 5_000
+    world.answer = failing(fault=fault, retry_after_ms=300_000)
+    world.latency_ms = lambda _: give_up_ms + 2_000
+    world.event("r")
+    world.run(100)
+    sent_ms = world.syncs()[-1]
+    world.run(give_up_ms + 3_000)
+    world.answer, seen = lambda *_: None, len(world.syncs())
+    world.latency_ms = lambda _: LATENCY_MS
+    world.run(200_000)
+    assert not [at_ms for at_ms in world.syncs()[seen:] if at_ms < sent_ms + 300_000]

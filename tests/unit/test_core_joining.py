@@ -90,3 +90,51 @@ def test_a_robot_that_joins_when_only_its_accounts_orders_were_read_is_not_agree
     world.run(120_000)
     assert _phase(world, "eth") is Phase.WORKING
     settled(world)
+
+
+def test_a_robot_that_is_given_a_used_place_has_nothing_of_the_one_before() -> None:
+    world = World()
+    world.account()
+    world.robot("stays", symbol="ETH/USDT:USDT")
+    world.robot("old", order_prefix="old-", holding_ms=1_000, flat_ms=1_000, priority=3.0, changes_per_hour=9.0)
+    world.run(3_000)
+    fleet, slot = world.core.fleet, world.core.fleet.slot("old")
+    world.core.remove_robot("old")
+    world.robot("new")
+    assert fleet.slot("new") == slot
+    for table in (fleet.prefix_of, fleet.intervals_of, fleet.priority_of, fleet.rate_of, fleet.conditional_read,
+                  fleet.stopped):
+        assert slot not in table
+
+
+def test_an_order_belongs_to_the_robot_whose_prefix_it_carries() -> None:
+    world = World()
+    truth = world.account()
+    world.robot("x", order_prefix="x-")
+    world.robot("y", order_prefix="y-")
+    world.run(3_000)
+    truth.orders.append(order(client_id="x-1", created_at_ms=world.now_ms, at_ms=world.now_ms))
+    world.event("x", "order_placed")
+    world.run(2_000)
+    assert [change.robots for change in world.changes] == [("x",)]
+
+
+def test_a_restart_remembers_what_was_closed_lately() -> None:
+    """An old list, just after the start, must not open it again."""
+    world = World()
+    world.account().positions.append(position())
+    world.robot("r")
+    world.run(20_000)
+    world.truth["main"].positions.clear()
+    world.event("r", "closed")
+    world.run(60_000)
+    assert [change.kind for change in world.changes] == ["position_opened", "position_closed"]
+    after = World(at_ms=world.now_ms)
+    after.core.restore(world.loaded(), after.now_ms, world.changes)
+    truth = after.account()
+    truth.positions.append(position())
+    after.robot("r")
+    after.run(5_000)
+    truth.positions.clear()
+    after.run(60_000)
+    assert after.changes == []

@@ -7,8 +7,9 @@ import pytest
 from tests.unit.builders import SYMBOL, order, position
 from tests.unit.core_world import START_MS, TARIFF, World, failing
 
+from fleetsync.events import Waiter
 from fleetsync.messages import Answer, Call
-from fleetsync.model import Fault, Order, Surface
+from fleetsync.model import Certainty, Fault, Order, Surface
 
 _STORM = 200
 
@@ -251,3 +252,56 @@ def test_an_event_that_a_reading_under_way_answers_does_not_put_off_the_question
     world.run(3_000)
     assert _kinds(world) == ["position_opened", "position_closed"]
     assert not world.core.inbox.pending
+
+
+def test_an_event_about_a_disputed_robot_is_not_served_by_a_stop_of_its_account() -> None:
+    """What is stopped is unknown to people; the question that is open about it is open still."""
+    world = World()
+    world.account().positions.append(position())
+    world.robot("r")
+    world.run(20_000)
+    world.truth["main"].positions.clear()
+    world.event("r", "closed")
+    world.answer = failing(fault=Fault.NETWORK, surface=Surface.FILLS)
+    world.run(100)
+    assert world.core.inbox.pending
+    world.answer = failing(fault=Fault.AUTH)
+    world.run(3_000)
+    assert world.core.fleet.account_by_id["main"].stopped
+    assert world.core.inbox.pending
+    world.answer = lambda *_: None
+    world.core.resume_account("main", None, world.now_ms)
+    world.run(60_000)
+    assert [(change.kind, change.cause) for change in world.changes][1:] == [("position_closed", "event")]
+    assert not world.core.inbox.pending
+
+
+def test_nothing_is_served_or_proven_while_a_question_about_the_robot_is_open() -> None:
+    world = World()
+    world.account().positions.append(position())
+    world.robot("r")
+    world.run(20_000)
+    slot, disputed = world.core.fleet.slot("r"), 0
+    world.truth["main"].positions.clear()
+    world.answer = failing(fault=Fault.NETWORK, surface=Surface.FILLS)
+    world.core.await_sync(Waiter(1, slot, world.now_ms, world.now_ms + 60_000), world.now_ms)
+    world.event("r", "suspect")
+    for _ in range(40):
+        world.run(50)
+        if world.core.fleet.certainty(slot) is Certainty.DISPUTED:
+            disputed += 1
+            assert world.core.inbox.pending
+            assert world.core.inbox.waiters
+    assert disputed
+
+
+def test_no_forced_sync_is_given_up_before_its_time_is_over() -> None:
+    world = _world()
+    world.answer = failing(fault=Fault.NETWORK)
+    slot = world.core.fleet.slot("r")
+    world.core.journal.take_answered()
+    world.core.await_sync(Waiter(1, slot, world.now_ms, world.now_ms + 5_000), world.now_ms)
+    world.run(4_900)
+    assert world.core.journal.answered == []
+    world.run(200)
+    assert [token for token, why_not in world.core.journal.answered if why_not] == [1]

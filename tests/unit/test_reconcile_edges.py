@@ -129,3 +129,14 @@ def test_questions_for_the_same_fills_become_one_from_the_earliest_start_at_the_
                    for since_ms, at_ms in ((1, 20), (2, 10)))
     asked = merged((late, early) if backwards else (early, late))
     assert asked == (Question(Call(Surface.FILLS, SYMBOL, since_ms=1), 10),)
+
+
+def test_a_late_list_that_shows_a_position_takes_back_what_lists_without_it_said() -> None:
+    held = position(at_ms=500)
+    known = book(held)
+    for at_ms, rows in ((100_000, ()), (102_000, ()), (101_000, (held,)), (104_000, ())):
+        result = reconcile(known, [positions(at_ms, *rows)], [], RULES, at_ms + 100)
+        known = result.book
+        assert result.findings == ()
+    (doubt,) = known.doubts
+    assert (doubt.reads, doubt.proven) == (2, "")

@@ -53,11 +53,12 @@ class Quotas(Promise):
         self._windows: dict[str, _Window] = {}
         self._banned_until_ms: dict[str, int] = {}
         self._durable_until_ms: dict[str, int] = {}
-        self._route_of: dict[int, str] = {}  # sync -> what it went over
+        self._limited_until_ms: dict[str, int] = {}  # by what it counts towards
+        self._sent: dict[int, tuple[str, str]] = {}  # sync -> what it went over, and for which account
 
     def begun(self, at_ms: int, life: Life) -> None:
         """A new engine numbers its syncs anew."""
-        self._route_of.clear()
+        self._sent.clear()
 
     def requested(self, at_ms: int, sync_id: int, route: str, account: str, call: Call, request: Request) -> None:
         """One request more in each of its windows."""
@@ -78,7 +79,9 @@ class Quotas(Promise):
             route = route_name(message.exchange, message.egress)
         elif isinstance(message, Dispatch):
             held = self.world.accounts[message.account]
-            route = self._route_of[message.sync_id] = route_name(held.exchange, held.egress)
+            route = route_name(held.exchange, held.egress)
+            self._sent[message.sync_id] = route, message.account
+            self._held_back(at_ms, route, message)
         else:
             return
         until_ms = self._banned_until_ms.get(route, 0)
@@ -89,11 +92,23 @@ class Quotas(Promise):
         """An answer that says we are locked out."""
         if not isinstance(message, SyncDone):
             return
-        route = self._route_of.pop(message.sync_id, "")
+        route, account = self._sent.pop(message.sync_id, ("", ""))
         for answer in message.answers if route else ():
-            if answer.fault is Fault.BANNED and answer.call.surface is not Surface.MARKETS:
-                until_ms = answer.as_of_ms + answer.retry_after_ms  # the report may be late
+            until_ms = answer.as_of_ms + answer.retry_after_ms  # the report may be late
+            if answer.fault is Fault.BANNED:
                 self._banned_until_ms[route] = max(self._banned_until_ms.get(route, 0), until_ms)
+            elif answer.fault is Fault.RATE_LIMITED:
+                for key, _, _ in self._draws.of(self.world, route, account, answer.call):
+                    self._limited_until_ms[key] = max(self._limited_until_ms.get(key, 0), until_ms)
+
+    def _held_back(self, at_ms: int, route: str, message: Dispatch) -> None:
+        """Nothing is sent of what the exchange has just had enough of."""
+        if not self._limited_until_ms:
+            return
+        for call in message.calls:
+            for key, _, _ in self._draws.of(self.world, route, message.account, call):
+                if at_ms < (until_ms := self._limited_until_ms.get(key, 0)):
+                    self.broken(f"{call.surface} was sent, and {key} had to rest for another {until_ms - at_ms} ms")
 
     def committed(self, at_ms: int, batch: Batch, served: object) -> None:
         """A freeze that is durable survives the engine."""
@@ -106,6 +121,8 @@ class Quotas(Promise):
             durable_ms = max((ms for key, ms in self._durable_until_ms.items() if key.startswith(f"{route}:")),
                              default=0)
             self._banned_until_ms[route] = min(until_ms, durable_ms)
+        for key, until_ms in list(self._limited_until_ms.items()):
+            self._limited_until_ms[key] = min(until_ms, self._durable_until_ms.get(key, 0))
 
     def stepped(self, at_ms: int, by_ms: int) -> None:
         """A clock that was set forth makes a freeze end early: nobody can tell. One that was set back, late."""

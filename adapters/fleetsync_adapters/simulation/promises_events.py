@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import ClassVar
 
+from fleetsync.messages import FromWorker
 from fleetsync.ports import Batch
 from fleetsync_adapters.simulation.life import Life
 from fleetsync_adapters.simulation.promises import Promise
@@ -23,14 +24,26 @@ class EventsServed(Promise):
         super().__init__()
         self.pending: dict[int, tuple[str, int]] = {}  # event -> (robot, instant)
         self._told: dict[int, str] = {}
+        self._judged: set[int] = set()
 
     def notified(self, at_ms: int, event: int, robot: str) -> None:
         """An event is handed over; not accepted yet."""
         self._told[event] = robot
 
+    def received(self, at_ms: int, message: FromWorker) -> None:
+        """Nothing counts as served by a message that leaves a question about its robot open."""
+        life = self.world.life
+        for event, _ in life.core.journal.served if life is not None else ():
+            if event not in self._judged and life is not None:
+                self._judged.add(event)
+                robot = self.pending[event][0] if event in self.pending else self._told.get(event, "")
+                if is_disputed(life, robot):
+                    self.broken(f"event {event} of {robot} counts as served while it is disputed")
+
     def crashed(self, at_ms: int, life: Life) -> None:
         """What was not committed was not accepted."""
         self._told.clear()
+        self._judged.clear()
 
     def committed(self, at_ms: int, batch: Batch, served: Sequence[tuple[int, int]]) -> None:
         """Events are accepted, and leave when they are served or nobody is left to serve."""
@@ -70,6 +83,14 @@ class EventsServed(Promise):
         return missing
 
 
+def is_disputed(life: Life, robot: str) -> bool:
+    """Whether anything about a robot is open, stopped or not."""
+    fleet = life.core.fleet
+    slot = fleet.slot_of.get(robot)
+    book = None if slot is None else fleet.state_of(slot).books.get(fleet.symbols[slot])
+    return book is not None and bool(book.doubts)
+
+
 class SyncsAnswered(Promise):
     """Follows each forced sync to its answer."""
 
@@ -81,17 +102,29 @@ class SyncsAnswered(Promise):
         super().__init__()
         self._held_up_at_ms = 0  # when last the store or a pause held the answers up
         self._waiting: dict[int, tuple[str, int, int]] = {}  # token -> (robot, asked at, deadline)
+        self._judged: set[int] = set()
 
     def asked(self, at_ms: int, token: int, robot: str, deadline_ms: int) -> None:
         """Somebody waits."""
         self._waiting[token] = robot, at_ms, deadline_ms
 
+    def received(self, at_ms: int, message: FromWorker) -> None:
+        """Nothing is proven by a message that leaves a question about its robot open."""
+        life = self.world.life
+        for token, why_not in life.core.journal.answered if life is not None else ():
+            if token not in self._judged and life is not None:
+                self._judged.add(token)
+                if not why_not and is_disputed(life, self._waiting.get(token, ("", 0, 0))[0]):
+                    self.broken(f"forced sync {token} counts as proven while its robot is disputed")
+
     def answered(self, at_ms: int, token: int, why_not: str) -> None:
         """Somebody was answered."""
-        robot, asked_at_ms, _ = self._waiting.pop(token, ("", 0, 0))
+        robot, asked_at_ms, deadline_ms = self._waiting.pop(token, ("", 0, 0))
         if not robot:
             self.broken(f"forced sync {token} was answered, but nobody waits for it")
             return
+        if why_not and at_ms < deadline_ms and not ("stopped" in why_not or "removed" in why_not):
+            self.broken(f"forced sync {token} of {robot} was given up {deadline_ms - at_ms} ms early: {why_not}")
         life = self.world.life
         slot = life.core.fleet.slot_of.get(robot) if life is not None else None
         if why_not or slot is None or life is None or robot in self.world.moved:
@@ -102,6 +135,7 @@ class SyncsAnswered(Promise):
     def crashed(self, at_ms: int, life: Life) -> None:
         """Who waited has lost the connection."""
         self._waiting.clear()
+        self._judged.clear()
 
     def second(self, at_ms: int, world: World) -> None:
         """Nobody waits for ever."""
