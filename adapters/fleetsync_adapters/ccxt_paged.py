@@ -72,7 +72,8 @@ class PagedReader:
                 fill = rows.unified_fill(client.parse_trade(row, market))
                 if listing.made_field and row.get(listing.made_field):
                     # By when it was written down, the fill that moved a position may seem to be a later move of it.
-                    fill = fill._replace(at_ms=rows.instant(row[listing.made_field]))
+                    # Should it have been made after that, it counts from when it was known: the earlier errs safely.
+                    fill = fill._replace(at_ms=min(fill.at_ms, rows.instant(row[listing.made_field])))
                 fills[fill.id, fill.order_id] = fill
             return tuple(sorted(fills.values(), key=lambda fill: (fill.at_ms, fill.id, fill.order_id)))
         if call.surface is Surface.POSITIONS:

@@ -150,7 +150,7 @@ class Core:
         book = state.books.get(symbol)
         if event.kind == "closed" and book is not None and book.positions:
             # Its fills prove a close at once, where a list without it would have to be read twice.
-            since_ms = min(position.updated_at_ms for position in book.positions)
+            since_ms = min(position.moved_from_ms for position in book.positions)
             self.settlement.reader.ask(state, Call(Surface.FILLS, symbol, since_ms=since_ms), now_ms)
         elif event.kind == "order_cancelled" and event.order_id:
             # Likewise its own status proves its end; the list would only raise the question.

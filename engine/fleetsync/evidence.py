@@ -93,13 +93,27 @@ class Evidence:
     def nets_out(self, position: Position) -> bool:
         """Whether the fills since a position's last move are all known, and leave nothing of it in the end."""
         moved_at_ms = position.updated_at_ms
-        if position.hedged or not moved_at_ms or not self.reaches(moved_at_ms):
+        if position.hedged or not moved_at_ms or not self.reaches(position.moved_from_ms):
             return False
-        if len({fill.order_id for fill in self.fills.values() if fill.at_ms == moved_at_ms}) > 1:
-            return False  # in that very millisecond it moved more than once: its row may have shown the first move
+        moves_then = {(fill.at_ms, fill.order_id) for fill in self.fills.values()
+                      if position.moved_from_ms <= fill.at_ms <= moved_at_ms}
+        if len(moves_then) > 1:
+            return False  # within that very instant it moved more than once: its row may have shown the first move
         moves = [Decimal(fill.size) if (fill.side == "buy") is (position.side == "long") else -Decimal(fill.size)
                  for fill in self.fills.values() if fill.at_ms > moved_at_ms]
         return Decimal(position.size) + sum(moves, ZERO) <= ZERO
+
+    def opened_after(self, closed: Position, row: Position) -> bool:
+        """Whether the fills since a close are all known, and make just what a row shows, whose instant may be either's.
+
+        A list that lags behind may show what was left of the position shortly before its close.
+        """
+        if row.hedged or not self.reaches(closed.updated_at_ms):
+            return False
+        since = [fill for fill in self.fills.values() if closed.updated_at_ms < fill.at_ms <= row.updated_at_ms]
+        moves = [Decimal(fill.size) if (fill.side == "buy") is (row.side == "long") else -Decimal(fill.size)
+                 for fill in since]
+        return bool(moves) and sum(moves, ZERO) == Decimal(row.size)
 
     def covers(self, position: Position, closing: Sequence[Fill]) -> bool:
         """Whether executions that may have closed a position are as large as it was."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from typing import Any, NamedTuple
 
-from fleetsync.units import LONGEST_SPAN_MS
+from fleetsync.units import LONGEST_SPAN_MS, SECOND_MS
 
 PRIORITY_LEAST, PRIORITY_MOST = 0.001, 1_000_000
 _CHANGES_PER_HOUR_MOST = 1_000_000
@@ -119,8 +119,18 @@ class Position(NamedTuple):
     side: str  # "long" | "short"
     size: str
     entry_price: str
-    updated_at_ms: int  # the exchange's own instant; 0 where it gives none
+    updated_at_ms: int  # the exchange's own instant, the latest that it may mean; 0 where it gives none
     hedged: bool = False  # the account keeps long and short apart; else a position of one side replaces the other
+
+    @property
+    def moved_from_ms(self) -> int:
+        """The earliest instant that its last move may have had.
+
+        Where an exchange tells the second alone, the last millisecond of it stands here: what ends like one is taken
+        for one. Of the instants that are exact, one in a thousand does, and is read with a little more care.
+        """
+        at_ms = self.updated_at_ms
+        return at_ms - SECOND_MS + 1 if at_ms % SECOND_MS == SECOND_MS - 1 else at_ms
 
 
 class Order(NamedTuple):

@@ -145,8 +145,9 @@ class _PositionsPass:
         for doubt in list(self.doubts.values()):
             position = self.known.get(doubt.key.removeprefix("position:"))
             if doubt.key.endswith(_OLDER):
+                side = doubt.key.removeprefix("position:").removesuffix(_OLDER)
                 self.doubts[doubt.key] = doubt._replace(asked=doubt.asked + 1)
-                self._ask(doubt)
+                self._ask(doubt, None if side in self.known else self.closed.get(side))
             elif position is None:
                 del self.doubts[doubt.key]
             else:
@@ -159,8 +160,8 @@ class _PositionsPass:
         old, over = self.known.get(row.side), self.closed.get(row.side)
         if old is not None:
             return row.updated_at_ms < old.updated_at_ms
-        if over is not None and row.updated_at_ms <= over.updated_at_ms:
-            return True
+        if over is not None and row.moved_from_ms <= over.updated_at_ms:
+            return not self._evidence.opened_after(over, row)  # in the second of a close, a row may be from either side
         rivals = () if row.hedged else (*self.known.values(), *self.closed.values())
         return any(row.updated_at_ms < rival.updated_at_ms for rival in rivals)
 
@@ -185,8 +186,8 @@ class _PositionsPass:
         self.doubts.pop(f"position:{row.side}{_OLDER}", None)
         doubt = self.doubts.get(f"position:{row.side}")
         if doubt is not None and old is not None and doubt.proven and row.updated_at_ms > old.updated_at_ms:
-            if row.updated_at_ms <= doubt.over_at_ms:
-                return  # from before the proven end
+            if row.moved_from_ms <= doubt.over_at_ms:
+                return  # from before the proven end, or it may be
             self._close(doubt, old)
             old = None
         self.doubts.pop(f"position:{row.side}", None)
@@ -254,7 +255,7 @@ class _PositionsPass:
             return False
         wanted = []
         if self._evidence.fills_since_ms is None or closing:
-            wanted.append(Call(Surface.FILLS, position.symbol, since_ms=position.updated_at_ms))
+            wanted.append(Call(Surface.FILLS, position.symbol, since_ms=position.moved_from_ms))
         if closing:
             last = closing[-1]
             if last.order_id in self._evidence.rows or (last.order_id, False) in self._evidence.not_found:
@@ -286,8 +287,8 @@ class _PositionsPass:
         at_ms = max(soon_ms, self._now_ms + retry_ms if doubt.asked else 0)
         self.questions.append(Question(Call(Surface.POSITIONS), at_ms))
         if position is not None:
-            since_ms = position.updated_at_ms
-            self.questions.append(Question(Call(Surface.FILLS, position.symbol, since_ms=since_ms), at_ms))
+            fills = Call(Surface.FILLS, position.symbol, since_ms=position.moved_from_ms)
+            self.questions.append(Question(fills, at_ms))
 
     def _find(self, kind: str, before: Position | None, after: Position, sight: Sight) -> None:
         orders = list(self._filled_orders) or self._filled_whole(before, after)

@@ -178,10 +178,14 @@ def test_what_an_exchange_cannot_be_asked_is_refused_without_a_request() -> None
     run("bitget", {}, play)
 
 
-def test_a_fill_on_okx_is_dated_by_when_it_was_made_and_not_by_when_it_was_written_down() -> None:
+@pytest.mark.parametrize(("made_ms", "written_ms"), [
+    (1_790_000_000_100, 1_790_000_000_137), (1_790_000_000_137, 1_790_000_000_100)])  # fmt: skip
+def test_a_fill_on_okx_is_dated_by_when_it_was_made_and_not_by_when_it_was_written_down(
+    made_ms: int, written_ms: int,
+) -> None:
     """Written down after its position has moved, it would count as a second move, and might close what it left."""
     row = {"instId": "BTC-USDT-SWAP", "instType": "SWAP", "tradeId": "77", "ordId": "9", "billId": "1", "side": "sell",
-           "fillPx": "50000", "fillSz": "5", "fillTime": "1790000000100", "ts": "1790000000137", "execType": "T",
+           "fillPx": "50000", "fillSz": "5", "fillTime": str(made_ms), "ts": str(written_ms), "execType": "T",
            "posSide": "net", "fee": "0", "feeCcy": "USDT", "clOrdId": "", "tag": ""}  # fmt: skip
 
     async def play(stage: Stage) -> None:
