@@ -8,7 +8,7 @@ from fleetsync.messages import Call
 from fleetsync.model import Fill, Surface
 from fleetsync.units import DAY_MS
 from fleetsync_adapters import ccxt_rows as rows
-from fleetsync_adapters.ccxt_reading import BadBody, Markets, Reading, list_of, mapping_of
+from fleetsync_adapters.ccxt_reading import BadBody, Markets, Reading, list_of, mapping_of, of_its_symbol
 
 FILLS_A_PAGE = 1000
 FILLS_WINDOW_MS = 7 * DAY_MS
@@ -62,7 +62,7 @@ async def _order(client: Any, call: Call, markets: Markets) -> Reading:
         order = rows.binance_order(row, markets.symbol_of)
     if (call.order_id and order.id != call.order_id) or (not call.order_id and order.client_id != call.client_id):
         raise BadBody("another order than was asked for")
-    return Reading(None, lambda: (order,), complete=True)
+    return of_its_symbol(order, call)
 
 
 async def _fills(client: Any, call: Call, markets: Markets, now_ms: Callable[[], int]) -> Reading:

@@ -118,9 +118,9 @@ def broken_body(words: str) -> Exception:
     return error
 
 
-def order_not_found() -> Exception:
-    """The error to raise where an exchange tells so by an empty list."""
-    error: Exception = ccxt.OrderNotFound("the list is empty")
+def order_not_found(words: str) -> Exception:
+    """The error to raise where an exchange tells so otherwise than by an error of its own."""
+    error: Exception = ccxt.OrderNotFound(words)
     return error
 
 

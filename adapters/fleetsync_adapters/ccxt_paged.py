@@ -9,7 +9,15 @@ from fleetsync.messages import Call, Rows
 from fleetsync.model import Fill, Order, Position, Surface
 from fleetsync_adapters import ccxt_rows as rows
 from fleetsync_adapters.ccxt_errors import order_not_found
-from fleetsync_adapters.ccxt_reading import BadBody, Markets, Reading, Unsupported, list_of, mapping_of
+from fleetsync_adapters.ccxt_reading import (
+    BadBody,
+    Markets,
+    Reading,
+    Unsupported,
+    list_of,
+    mapping_of,
+    of_its_symbol,
+)
 from fleetsync_adapters.ccxt_wires import Listing, Lookup, Names, Wire
 
 Row = Mapping[str, Any]
@@ -56,9 +64,7 @@ class PagedReader:
         order = _order(client, row, lookup.names, _market(client, row, lookup.names, markets), call)
         if value not in {order.id, order.client_id}:
             raise BadBody("another order than was asked for")
-        if order.symbol != call.symbol:  # some look-ups take no symbol: on the one that was asked for there is none
-            raise order_not_found()
-        return Reading(None, lambda: (order,), complete=True)
+        return of_its_symbol(order, call)
 
     def _parsed(self, client: Any, listing: Listing, call: Call, raw: list[Row], markets: Markets) -> Rows:
         if listing.only:
@@ -169,7 +175,7 @@ def _walk(body: Any, path: tuple[str, ...]) -> Any:
 def _one(found: Any, lookup: Lookup) -> Row:
     if isinstance(found, list):
         if not found and lookup.empty_is_not_found:
-            raise order_not_found()
+            raise order_not_found("the list is empty")
         if len(found) != 1:
             raise BadBody(f"one order was due, {len(found)} came")
         found = found[0]

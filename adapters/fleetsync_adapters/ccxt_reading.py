@@ -7,7 +7,9 @@ from typing import Any
 
 import orjson
 
-from fleetsync.messages import Rows
+from fleetsync.messages import Call, Rows
+from fleetsync.model import Order
+from fleetsync_adapters.ccxt_errors import order_not_found
 
 
 class BadBody(Exception):
@@ -103,3 +105,17 @@ def mapping_of(body: Any) -> Mapping[str, Any]:
     if not isinstance(body, Mapping):
         raise BadBody(f"one row was due, {type(body).__name__} came")
     return body
+
+
+def of_its_symbol(order: Order, call: Call) -> Reading:
+    """What a look-up brought: the order that was asked for, if it is one of the symbol that was asked for.
+
+    Some look-ups take no symbol, and hints name orders of others. That there is none on this symbol is an answer: taken
+    for a broken body, it would be asked for again for ever, and the account rest meanwhile.
+
+    Raises:
+        Exception: ccxt's for an order that is not there.
+    """
+    if order.symbol != call.symbol:
+        raise order_not_found(f"it is an order of {order.symbol}")
+    return Reading(None, lambda: (order,), complete=True)

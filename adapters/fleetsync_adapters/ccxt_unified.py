@@ -12,7 +12,7 @@ import orjson
 from fleetsync.messages import Call, Rows
 from fleetsync.model import Position, Surface
 from fleetsync_adapters import ccxt_rows as rows
-from fleetsync_adapters.ccxt_reading import BadBody, Markets, Reading, list_of, mapping_of
+from fleetsync_adapters.ccxt_reading import BadBody, Markets, Reading, list_of, mapping_of, of_its_symbol
 
 USUAL_PAGES = frozenset({10, 20, 25, 30, 40, 50, 60, 100, 200, 250, 300, 500, 1000})
 
@@ -63,4 +63,4 @@ async def _order(client: Any, call: Call) -> Reading:
         raise BadBody("another order than was asked for")
     if not call.order_id and order.client_id != call.client_id:
         raise BadBody("another order than was asked for")
-    return Reading(None, lambda: (order,), complete=True)
+    return of_its_symbol(order, call)
