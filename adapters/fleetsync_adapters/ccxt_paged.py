@@ -189,6 +189,7 @@ def _market(client: Any, row: Row, names: Names, markets: Markets) -> Any:
 
 def _order(client: Any, row: Row, names: Names, market: Any, call: Call) -> Order:
     order = rows.unified_order(client.parse_order(row, market), conditional=call.conditional)
+    order = rows.with_status(order, map(row.get, names.status), names.meanings)
     return order._replace(id=str(_field(row, names.id)), client_id=str(_field(row, names.client) or ""))
 
 

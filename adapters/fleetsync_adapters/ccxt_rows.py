@@ -30,9 +30,9 @@ _STATUSES = {
     "EXPIRED": "expired",
     "EXPIRED_IN_MATCH": "expired",
 }
-_UNIFIED_STATUSES = {"open", "closed", "canceled", "expired", "rejected"}
-_ENDED_WORDS = frozenset({"auto_deleveraged", "reduce_only", "position_closed", "reduce_out", "stp"})
-"""How orders of Gate end (API v4 futures, `finish_as`) beyond what ccxt translates: cut short, whatever was filled."""
+_UNIFIED_STATUSES = {word: word for word in ("open", "closed", "canceled", "expired", "rejected")}
+_CUT_SHORT = dict.fromkeys(("auto_deleveraged", "reduce_only", "position_closed", "reduce_out", "stp"), "canceled")
+"""How orders of Gate end (API v4 futures, `finish_as`) beyond what ccxt translates under each of its names for Gate."""
 _HEDGED = {"LONG": "long", "SHORT": "short"}
 _SIDES = {"buy", "sell"}
 _MEAN = Context(prec=16)  # a mean price has no exact value; so many digits are the same in every reading
@@ -187,7 +187,7 @@ def unified_order(row: Row, *, conditional: bool) -> Order:
     """One of ccxt's orders."""
     price = canonical(_decimal(row.get("price")))
     created_at_ms = instant(row.get("timestamp") or 0)
-    return Order(
+    order = Order(
         id=_text(row["id"]),
         client_id=str(row.get("clientOrderId") or ""),
         symbol=_text(row["symbol"]),
@@ -196,19 +196,25 @@ def unified_order(row: Row, *, conditional: bool) -> Order:
         price="" if price == "0" else price,
         size=canonical(_decimal(row["amount"])),
         filled=canonical(_decimal(row.get("filled"))),
-        status=_status(row),
+        status="unknown",
         reduce_only=bool(row.get("reduceOnly")),
         conditional=conditional,
         created_at_ms=created_at_ms,
         updated_at_ms=instant(row.get("lastUpdateTimestamp") or row.get("lastTradeTimestamp") or created_at_ms),
     )
+    return with_status(order, (row["status"],), _UNIFIED_STATUSES | _CUT_SHORT)
 
 
-def _status(row: Row) -> str:
-    status = row["status"]
-    if status in _ENDED_WORDS:
-        return "closed" if _decimal(row.get("filled")) == _decimal(row["amount"]) else "canceled"
-    return status if status in _UNIFIED_STATUSES else "unknown"
+def with_status(order: Order, words: Iterable[Any], meanings: Mapping[str, str]) -> Order:
+    """The order with the status that an exchange's words for it mean: the first that has a meaning decides.
+
+    An order that was cut short when nothing of it was left was filled, whatever cut it short. What a conditional order
+    has filled is told of the order that it triggers.
+    """
+    status = next((meanings[word] for word in words if word in meanings), order.status)
+    if status == "canceled" and not order.conditional and Decimal(order.filled) >= Decimal(order.size) > 0:
+        status = "closed"
+    return order._replace(status=status)
 
 
 def unified_fill(row: Row) -> Fill:

@@ -18,12 +18,15 @@ Params = Mapping[str, str | int]
 class Names:
     """The fields of a raw row that name things, `a.b` for one inside another.
 
-    ccxt's own parsers mix the ids of an order and of the conditional one behind it.
+    ccxt's own parsers mix the ids of an order and of the conditional one behind it, and pass on words of an exchange's
+    that they do not know: an order that has ended would look like one of which nothing is known.
     """
 
     market: str
     id: str = ""
     client: str = ""
+    status: tuple[str, ...] = ()  # the fields that tell how an order stands, the closest word first ...
+    meanings: Mapping[str, str] = field(default_factory=dict)  # ... and what their words mean
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,8 +98,16 @@ class Wire:
     market_requests: int = 1  # how many requests it takes to load the markets
 
 
-_OKX_ORDER = Names(market="instId", id="ordId", client="clOrdId")
-_OKX_ALGO = Names(market="instId", id="algoId", client="algoClOrdId")
+def _means(**words: str) -> Mapping[str, str]:
+    """A word of an exchange's -> ours; `canceled` also means an end that leaves open how much was filled."""
+    return {word: status for status, listed in words.items() for word in listed.split()}
+
+
+_OKX_STATUSES = _means(
+    open="live partially_filled partially_effective pause", closed="filled effective",
+    canceled="canceled mmp_canceled order_failed partially_failed")  # fmt: skip
+_OKX_ORDER = Names(market="instId", id="ordId", client="clOrdId", status=("state",), meanings=_OKX_STATUSES)
+_OKX_ALGO = Names(market="instId", id="algoId", client="algoClOrdId", status=("state",), meanings=_OKX_STATUSES)
 OKX = Wire(
     lists={
         Surface.POSITIONS: Listing(
@@ -131,7 +142,11 @@ OKX = Wire(
 
 _BYBIT_ROWS = ("result", "list")
 _BYBIT_NEXT = Turn(param="cursor", token_at=("result", "nextPageCursor"))
-_BYBIT_ORDER = Names(market="symbol", id="orderId", client="orderLinkId")
+_BYBIT_STATUSES = _means(
+    open="Created New Active Untriggered Triggered PartiallyFilled PendingCancel", closed="Filled",
+    canceled="Cancelled PartiallyFilledCanceled Deactivated", rejected="Rejected")  # fmt: skip
+_BYBIT_ORDER = Names(
+    market="symbol", id="orderId", client="orderLinkId", status=("orderStatus",), meanings=_BYBIT_STATUSES)  # fmt: skip
 _BYBIT_TRADES = ("execType", frozenset({"Trade", "AdlTrade", "BustTrade", "BlockTrade"}))  # the rest is funding, fees
 BYBIT = Wire(
     settle="USDT",
@@ -169,7 +184,13 @@ BYBIT = Wire(
 
 _BITGET = {"productType": "USDT-FUTURES"}
 _BITGET_NEXT = Turn(param="idLessThan", token_at=("data", "endId"))
-_BITGET_ORDER = Names(market="symbol", id="orderId", client="clientOid")
+_BITGET_STATUSES = _means(
+    open="live new init not_trigger executing partially_filled partially_fill partial_fill",
+    closed="filled full_fill executed triggered", canceled="canceled cancelled cancel",
+    rejected="fail_execute fail_trigger")  # fmt: skip
+_BITGET_ORDER = Names(
+    market="symbol", id="orderId", client="clientOid", status=("status", "state", "planStatus"),
+    meanings=_BITGET_STATUSES)  # fmt: skip
 BITGET = Wire(
     settle="USDT",
     market_requests=6,
@@ -203,8 +224,15 @@ BITGET = Wire(
 )  # fmt: skip
 
 _GATE = {"settle": "usdt"}
-_GATE_ORDER = Names(market="contract", id="id", client="text")
-_GATE_PRICE_ORDER = Names(market="initial.contract", id="id", client="initial.text")
+_GATE_STATUSES = _means(
+    open="open _new _update inactive", closed="filled succeeded",
+    canceled="cancelled liquidated ioc auto_deleveraged reduce_only position_closed reduce_out stp failed expired "
+             "finished finish invalid")  # fmt: skip
+_GATE_STATUS = ("finish_as", "status")  # a new word in the first is no riddle: the second says that it is an end
+_GATE_ORDER = Names(market="contract", id="id", client="text", status=_GATE_STATUS, meanings=_GATE_STATUSES)
+_GATE_PRICE_ORDER = Names(
+    market="initial.contract", id="id", client="initial.text", status=_GATE_STATUS, meanings=_GATE_STATUSES,
+)  # fmt: skip
 GATE = Wire(
     settle="USDT",
     hedge_field=("mode", "dual"),

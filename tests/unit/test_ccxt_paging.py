@@ -233,18 +233,6 @@ def test_an_order_of_another_symbol_is_none_on_the_symbol_that_was_asked_for() -
     run("gate", {"/api/v4/futures/usdt/orders/1007": gate_order(7) | {"contract": "ETH_USDT"}}, play)
 
 
-@pytest.mark.parametrize(("word", "left", "status"), [
-    ("reduce_only", 3, "canceled"), ("position_closed", 4, "canceled"), ("stp", 3, "canceled"),
-    ("auto_deleveraged", 0, "closed"), ("cancelled", 3, "canceled"), ("a_new_word", 3, "unknown")])
-def test_each_way_in_which_an_order_ends_on_gate_is_an_end(word: str, left: int, status: str) -> None:
-    async def play(stage: Stage) -> None:
-        answer, _ = await stage.ask(Call(Surface.ORDER, symbol=SYMBOL, order_id="1007"))
-        assert [row.status for row in answer.rows or () if isinstance(row, Order)] == [status], answer.detail
-
-    ended = gate_order(7) | {"status": "finished", "finish_as": word, "size": 4, "left": left}
-    run("gate", {"/api/v4/futures/usdt/orders/1007": ended}, play)
-
-
 def test_fills_on_bybit_are_asked_week_by_week_and_funding_is_no_fill() -> None:
     def trades(query: Query) -> Any:
         start = int(query["startTime"])
