@@ -149,7 +149,11 @@ def _variants(listing: Listing, call: Call, market_id: str, now_ms: int) -> Iter
 
 
 def _turned(request: dict[str, Any], listing: Listing, body: Any, page: list[Row], read: int) -> dict[str, Any] | None:
-    """The request for the next page; None where this one was the last."""
+    """The request for the next page; None where this one was the last.
+
+    A short page is the last one, also where it brings a cursor: Bybit and Bitget give one with each page that has rows,
+    the last included, since it names those rows. Who asked on until a page is empty would pay for each list twice.
+    """
     turn = listing.turn
     if turn is None or len(page) < listing.page:
         return None
