@@ -102,9 +102,12 @@ class PagedReader:
 async def _read_list(
     client: Any, listing: Listing, call: Call, market_id: str, now_ms: Callable[[], int]
 ) -> tuple[list[Row], bool]:
-    """Every row, as far as the granted pages reach; and whether that was all."""
+    """Every row, as far as the granted pages and the exchange's memory reach; and whether that was all."""
     raw: list[Row] = []
-    left = call.pages
+    left, reach_ms = call.pages, listing.span.reach_ms if listing.span else 0
+    oldest_ms = now_ms() - reach_ms if reach_ms and call.since_ms else 0
+    forgotten = call.since_ms < oldest_ms
+    call = call._replace(since_ms=max(call.since_ms, oldest_ms))
     for variant in _variants(listing, call, market_id, now_ms()):
         request, read = dict(variant), 0
         while True:
@@ -119,7 +122,7 @@ async def _read_list(
             if turned is None:
                 break
             request = turned
-    return raw, True
+    return raw, not forgotten
 
 
 def _variants(listing: Listing, call: Call, market_id: str, now_ms: int) -> Iterator[dict[str, Any]]:

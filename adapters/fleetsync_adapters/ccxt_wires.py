@@ -46,6 +46,7 @@ class Span:
     since: str
     until: str = ""
     window_ms: int = 0  # 0: any span may be asked
+    reach_ms: int = 0  # who asks for older ones is refused; 0: nobody is
     in_seconds: bool = False
 
 
@@ -214,7 +215,8 @@ BITGET = Wire(
         Surface.FILLS: Listing(
             method="privateMixGetV2MixOrderFills", params=_BITGET, symbol="symbol", rows_at=("data", "fillList"),
             null_is_empty=True, page=100, turn=_BITGET_NEXT, names=Names(market="symbol"),
-            span=Span(since="startTime", until="endTime", window_ms=7 * DAY_MS),
+            # Its code 40704: only the last three months, which are 89 days at the least.
+            span=Span(since="startTime", until="endTime", window_ms=7 * DAY_MS, reach_ms=89 * DAY_MS),
         ),
     },
     order=Lookup(

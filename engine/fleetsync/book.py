@@ -82,6 +82,7 @@ class Sight(NamedTuple):
     since_ms: int = 0  # for Surface.FILLS
     not_found: bool = False  # for Surface.ORDER: the exchange does not know it now ...
     conditional: bool = False  # ... among the conditional ones, which are asked for elsewhere; or among the others
+    cut_off: bool = False  # for Surface.FILLS: not all of them, and more pages of them can never be granted
 
 
 class Announcement(NamedTuple):

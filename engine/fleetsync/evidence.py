@@ -22,6 +22,8 @@ class Evidence:
     fills: dict[tuple[str, str], Fill] = field(default_factory=dict)  # two of one id: an order of ours met another
     fills_since_ms: int | None = None  # fills are complete from this instant on; None: not read
     fills_as_of_ms: int = 0
+    cut_off_since_ms: int | None = None  # fills from this instant on are more than can ever be read; None: not so
+    cut_off_as_of_ms: int = 0
 
     @classmethod
     def of(cls, symbol: str, sights: Sequence[Sight]) -> "Evidence":
@@ -50,6 +52,8 @@ class Evidence:
         for fill in sight.rows:
             if isinstance(fill, Fill) and fill.symbol == symbol:
                 self.fills[fill.id, fill.order_id] = fill
+        if sight.cut_off:
+            self.cut_off_since_ms, self.cut_off_as_of_ms = sight.since_ms, sight.as_of_ms
         if sight.complete and not sight.since_ms:
             self.fills_as_of_ms = sight.as_of_ms  # the latest ones: nothing says how far back the exchange looked
         elif sight.complete:
@@ -66,9 +70,18 @@ class Evidence:
         """Whether every fill of an order was read; where it is not known since when it rests, the latest ones were."""
         return self.reaches(order.created_at_ms) if order.created_at_ms else self.fills_as_of_ms > 0
 
+    def never_reaches(self, order: Order) -> bool:
+        """Whether the fills of an order were asked for, and are more, or reach further back, than can ever be read."""
+        return self.cut_off_since_ms is not None and self.cut_off_since_ms <= order.created_at_ms
+
+    @property
+    def told_at_ms(self) -> int:
+        """As of when the fills were read, as far as they could be."""
+        return self.fills_as_of_ms or self.cut_off_as_of_ms
+
     def filled_by(self, order: Order) -> tuple[Decimal, tuple[Fill, ...]]:
         """How much of an order its executions prove, each counted once, and which; 0 if they miss its start."""
-        if not self.reaches_order(order):
+        if not (self.reaches_order(order) or self.never_reaches(order)):
             return ZERO, ()
         fills = [fill for fill in self.fills.values() if fill.order_id == order.id]
         return sum((Decimal(fill.size) for fill in fills), ZERO), tuple(sorted(fills, key=lambda fill: fill.id))

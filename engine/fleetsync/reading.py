@@ -69,15 +69,19 @@ class Reader:
 
     def _ask_for_more(self, state: AccountState, call: Call) -> None:
         """A list was cut short: read more pages the next time, as many as the quotas can ever hold at once."""
-        tariff, surface = state.route.tariff, call.surface
-        weights = dict(tariff.cost(Call(surface)).weights) if surface.value in tariff.costs else {}
-        most = [_PAGES_MAX, self._core.settings.calls_per_minute // 2]
-        most += [quota.limit // 2 // weights[quota.name] for quota in tariff.quotas if weights.get(quota.name)]
-        pages, pages_max = state.pages.get(surface, tariff.parts.get(surface, 1)), max(min(most), 1)
+        surface, pages_max = call.surface, self._pages_most(state, call.surface)
+        pages = state.pages.get(surface, state.route.tariff.parts.get(surface, 1))
         state.own("pages")[surface] = min(pages * 2, pages_max)
         if pages >= pages_max:
             text = f"account {state.account.id}: {surface} is longer than {pages_max} pages and stays partial"
             self._core.journal.notice("warning", f"pages:{state.account.id}:{surface}", text)
+
+    def _pages_most(self, state: AccountState, surface: Surface) -> int:
+        tariff = state.route.tariff
+        weights = dict(tariff.cost(Call(surface)).weights) if surface.value in tariff.costs else {}
+        most = [_PAGES_MAX, self._core.settings.calls_per_minute // 2]
+        most += [quota.limit // 2 // weights[quota.name] for quota in tariff.quotas if weights.get(quota.name)]
+        return max(min(most), 1)
 
     def _ask_for_less(self, state: AccountState, answer: Answer) -> None:
         """A list was read to its end: ask for no more pages than it has. Fills are of another length each time."""
@@ -104,6 +108,8 @@ class Reader:
         if answer.rows is None and not not_found:
             return  # the same as last time, and nothing was open then
         rows = answer.rows or ()
+        cut_off = (call.surface is Surface.FILLS and not answer.complete
+                   and call.pages >= self._pages_most(state, call.surface))
         if state.wants_rows and answer.complete:
             state.wants_rows -= {(call.surface, call.symbol)}
         if call.symbol:
@@ -115,7 +121,7 @@ class Reader:
             mine = tuple([row for row in rows if row.symbol == symbol])
             sights.setdefault(symbol, []).append(Sight(
                 call.surface, answer.as_of_ms, answer.complete, mine,  # type: ignore[arg-type]  # one kind a surface
-                call.order_id, call.client_id, call.since_ms, not_found, call.conditional))
+                call.order_id, call.client_id, call.since_ms, not_found, call.conditional, cut_off))
 
     def _is_ours(self, state: AccountState, row: object) -> bool:
         return isinstance(row, Position | Order) and bool(self._core.fleet.slots_on(state, row.symbol))

@@ -9,7 +9,8 @@ What counts as what:
 - an ended order comes back only by an open row that its end does not explain: newer, and filled no less;
 - the end of an order that was never shown as resting is told to those only who announced the order by name: one that
   was looked up for another reason (it may have closed a position) is evidence, and no order of anybody's;
-- beyond the exchange's retention the end is `unknown`, and the filled part is kept.
+- beyond the exchange's retention the end is `unknown`, and the filled part is kept, also where its fills are more, or
+  reach further back, than can ever be read.
 """
 
 from collections.abc import Iterable, Sequence
@@ -182,18 +183,19 @@ class OrdersPass:
         if graced and total >= Decimal(order.size) > ZERO:
             last_at_ms = max(order.updated_at_ms, *(fill.at_ms for fill in trades))
             self._finish(order, order._replace(status="closed", filled=order.size, updated_at_ms=last_at_ms), "fill",
-                         evidence, self._evidence.fills_as_of_ms)
+                         evidence, self._evidence.told_at_ms)
             return
         if total > Decimal(order.filled):
             order = self._grow(order, canonical(total), evidence)
         if self._evidence.reaches_order(order) and self._evidence.fills_as_of_ms >= doubt.first_at_ms:
             doubt = doubt._replace(fills_read=True)
         self.doubts[doubt.key] = doubt
-        if graced and doubt.fills_read and self._beyond_knowing(order, doubt):
-            evidence["surfaces"] = ["orders", "order", "fills"]
-            past = doubt.not_found_at_ms - order.created_at_ms > self._rules.order_retention_ms
+        past = doubt.not_found_at_ms - order.created_at_ms > self._rules.order_retention_ms
+        read = doubt.fills_read or (past and self._evidence.never_reaches(order))
+        if graced and read and self._beyond_knowing(order, doubt):
+            evidence["surfaces"] = ["orders", "order", *(["fills"] if doubt.fills_read or trades else [])]
             self._finish(order, order._replace(status="unknown"), "retention" if past else "external", evidence,
-                         max(not_found_at_ms, self._evidence.fills_as_of_ms, doubt.last_at_ms))
+                         max(not_found_at_ms, self._evidence.told_at_ms, doubt.last_at_ms))
             return
         answered = order.id in self._evidence.rows  # by a row that settled nothing: not to be asked for again at once
         self._ask(order, max(doubt.asked, 1) if answered else doubt.asked)
@@ -201,7 +203,7 @@ class OrdersPass:
     def _grow(self, order: Order, filled: str, evidence: dict[str, Any]) -> Order:
         """Executions prove a larger filled part than the order's rows have shown so far: it is kept, come what may."""
         grown = order._replace(filled=filled)
-        self._find("order_filled", "fill", order, grown, evidence, self._evidence.fills_as_of_ms)
+        self._find("order_filled", "fill", order, grown, evidence, self._evidence.told_at_ms)
         self.known[order.id] = grown
         return grown
 

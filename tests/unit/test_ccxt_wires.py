@@ -10,6 +10,7 @@ from tests.unit.ccxt_venues import MARKETS, SYMBOL, Stage, staged
 from fleetsync.messages import Call
 from fleetsync.model import Fault, Fill, Position, Surface
 from fleetsync.tariff import question
+from fleetsync.units import DAY_MS
 from fleetsync_adapters.tariffs import load_tariff
 
 
@@ -195,3 +196,21 @@ def test_a_fill_on_okx_is_dated_by_when_it_was_made_and_not_by_when_it_was_writt
         assert fill.at_ms == 1_790_000_000_100
 
     run("okx", {"/api/v5/trade/fills-history": {"code": "0", "msg": "", "data": [row]}}, play)
+
+
+def test_fills_on_bitget_are_asked_as_far_back_as_it_remembers_and_are_not_complete_beyond() -> None:
+    none = {"code": "00000", "msg": "success", "data": {"fillList": None, "endId": None}}
+
+    async def play(stage: Stage) -> None:
+        now_ms = stage.exchange._now_ms()
+        for age_days, complete in ((80, True), (100, False)):
+            stage.venue.asked.clear()
+            call = Call(Surface.FILLS, symbol=SYMBOL, since_ms=now_ms - age_days * DAY_MS, pages=20)
+            answer, _ = await stage.ask(call)
+            assert answer.fault is None, answer.detail
+            assert (answer.complete, answer.call.since_ms) == (complete, call.since_ms)
+            asked = [int(query["startTime"]) for _, query in stage.venue.asked]
+            assert len(asked) == min(age_days, 89) // 7 + 1
+            assert now_ms - 90 * DAY_MS < asked[0], "it refuses what is older than three months"
+
+    run("bitget", {"/api/v2/mix/order/fills": none}, play)
