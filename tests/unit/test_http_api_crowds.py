@@ -115,5 +115,16 @@ def test_the_sides_of_one_engine_share_its_snapshots(tmp_path: Path) -> None:
     served(test, store=str(tmp_path / "fleet.duckdb"))
 
 
+def test_a_side_that_is_stopped_twice_takes_no_snapshots_from_the_other(tmp_path: Path) -> None:
+    async def test(made: Lab) -> None:
+        second = await ApiServer(made.engine).start()
+        path = (await made.ask("POST", "/v1/snapshot")).json["path"]
+        for _ in range(3):
+            await second.stop()
+            assert _there([path])
+
+    served(test, store=str(tmp_path / "fleet.duckdb"))
+
+
 def _there(paths: list[str]) -> list[str]:
     return [path for path in paths if os.path.exists(path)]

@@ -100,8 +100,9 @@ class ApiServer:
         listener = self._listener or await listen(*self._address)
         self._bound = listener.getsockname()[:2]
         heartbeat_ms, stalled_ms = self._spans_ms
-        self._host = Host(self._engine, snapshots=Snapshots.of(self._engine), started_at_ms=self._engine.clock.now_ms(),
-                          abort=self._abort, heartbeat_ms=heartbeat_ms, stalled_ms=stalled_ms)
+        self._host = Host(self._engine, snapshots=Snapshots.of(self._engine, self),
+                          started_at_ms=self._engine.clock.now_ms(), abort=self._abort,
+                          heartbeat_ms=heartbeat_ms, stalled_ms=stalled_ms)
         config = uvicorn.Config(
             make_app(self._host, token=self._token), http=Connection, ws="none", lifespan="off", log_config=None,
             log_level="warning", access_log=False, proxy_headers=False, server_header=False,
@@ -130,7 +131,7 @@ class ApiServer:
             _transport(connection).abort()  # its reader has stopped reading
         self._watching.cancel()
         await asyncio.gather(self._serving, self._watching, return_exceptions=True)
-        self._host.snapshots.let_go()
+        self._host.snapshots.let_go(self)
 
     async def __aenter__(self) -> Self:
         return await self.start()

@@ -22,18 +22,18 @@ class Snapshots:
     _all: ClassVar[WeakKeyDictionary[Engine, "Snapshots"]] = WeakKeyDictionary()
 
     @classmethod
-    def of(cls, engine: Engine) -> "Snapshots":
-        """Those of an engine, whatever side of it asks; each side that has asked lets go of them once."""
+    def of(cls, engine: Engine, side: object) -> "Snapshots":
+        """Those of an engine, whatever side of it asks; they are kept until each side that asked has let go."""
         found = cls._all.get(engine)
         if found is None:
             found = cls._all[engine] = cls(engine)
             found._remove_all()
-        found._users += 1
+        found._sides.add(side)
         return found
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._users = 0
+        self._sides: set[object] = set()
         database = str(getattr(engine.store, "path", ""))
         self._directory = f"{database}.snapshots" if database else ""
         self._kept: list[str] = []
@@ -57,10 +57,12 @@ class Snapshots:
                     os.unlink(self._kept.pop(0))
             return path
 
-    def let_go(self) -> None:
-        """A side of the engine is closed; with the last one all of them go."""
-        self._users -= 1
-        if not self._users:
+    def let_go(self, side: object) -> None:
+        """A side of the engine is closed, which may be said again; with the last one all of them go."""
+        if side not in self._sides:
+            return
+        self._sides.remove(side)
+        if not self._sides:
             self._remove_all()
             self._all.pop(self._engine, None)
 
