@@ -4,6 +4,8 @@
 |---------------|---------------------------------------------------------------------------------------|
 | server        | `ApiServer`: the run file, start and stop                                             |
 | listening     | the socket, which can be taken before there is an engine to serve                     |
+| accepting     | how many connections are let in                                                       |
+| connections   | how long they may say nothing, or take nothing                                        |
 | gate          | what is refused before any route: peers, hosts, origins, tokens; the answers' headers |
 | app           | the routes put together, errors as JSON, the schema                                   |
 | routes_*      | events and syncs; the fleet; the change feed                                          |

@@ -1,11 +1,9 @@
 """`ApiServer`: the HTTP side of one engine, served within the engine's own loop."""
 
 import asyncio
-import contextlib
 import logging
 import re
 import socket
-from collections.abc import Iterator
 from types import TracebackType
 from typing import Any, Self
 
@@ -14,8 +12,8 @@ import uvicorn
 from fleetsync.engine import Engine
 from fleetsync.errors import ConfigError
 from fleetsync.units import SECOND_MS, s_from_ms
+from fleetsync_adapters.http_api.accepting import Server
 from fleetsync_adapters.http_api.app import make_app
-from fleetsync_adapters.http_api.connections import Connection
 from fleetsync_adapters.http_api.gate import is_loopback
 from fleetsync_adapters.http_api.host import CLOSING_MS, Host
 from fleetsync_adapters.http_api.listening import listen
@@ -26,15 +24,6 @@ _LOG = logging.getLogger("fleetsync.http")
 _TOKEN = re.compile(r"[!-~]{16,512}")
 _HEARTBEAT_MS = 15 * SECOND_MS
 _STALLED_MS = 60 * SECOND_MS
-
-
-class _Server(uvicorn.Server):
-    """uvicorn without its signal handlers: those belong to the program that runs the engine."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Leave them alone."""
-        yield
 
 
 class ApiServer:
@@ -74,7 +63,7 @@ class ApiServer:
         self._spans_ms = (heartbeat_ms, stalled_ms)
         self._bound: tuple[str, int] | None = None
         self._host: Host | None = None
-        self._server: _Server | None = None
+        self._server: Server | None = None
         self._serving: asyncio.Task[None] | None = None
         self._watching: asyncio.Task[None] | None = None
 
@@ -104,10 +93,10 @@ class ApiServer:
                           started_at_ms=self._engine.clock.now_ms(), abort=self._abort,
                           heartbeat_ms=heartbeat_ms, stalled_ms=stalled_ms)
         config = uvicorn.Config(
-            make_app(self._host, token=self._token), http=Connection, ws="none", lifespan="off", log_config=None,
+            make_app(self._host, token=self._token), http="h11", ws="none", lifespan="off", log_config=None,
             log_level="warning", access_log=False, proxy_headers=False, server_header=False,
         )  # fmt: skip
-        self._server = _Server(config)
+        self._server = Server(config, stalled_ms=stalled_ms)
         self._serving = asyncio.create_task(self._server.serve(sockets=[listener]), name="fleetsync-http")
         self._watching = asyncio.create_task(self._watch(self._host), name="fleetsync-http-watch")
         try:
