@@ -28,6 +28,7 @@ from fleetsync.errors import (
 _LOG = logging.getLogger("fleetsync.http")
 _SHOWN_FAULTS = 5
 _SHOWN_CHARS = 64
+_WHY_CHARS = 256
 _RETRY_AFTER = {"Retry-After": "1"}
 
 # The most specific first. The store's own words name files: those stay in our log.
@@ -103,7 +104,14 @@ def complaint(faults: Sequence[Any]) -> str:
     return "; ".join(told)
 
 
-def shortened(text: str) -> str:
+def refused_item(index: int, named: Any, why: str) -> dict[str, Any]:
+    """One item of a batch that was not taken, so short that the answer is no larger than the largest body."""
+    return {"index": index, "robot": shortened(named) if isinstance(named, str) else "",
+            "why": shortened(why, _WHY_CHARS)}
+
+
+def shortened(text: str, most: int = _SHOWN_CHARS) -> str:
     """A client's own word, on one line, of a length that can be read."""
+    text = text[: most + 1]  # it may be as long as a body
     text = text if text.isprintable() else ascii(text)[1:-1]
-    return text if len(text) <= _SHOWN_CHARS else text[: _SHOWN_CHARS - 3] + "..."
+    return text if len(text) <= most else text[: most - 3] + "..."

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from fleetsync.errors import FleetsyncError
-from fleetsync_adapters.http_api.failures import ApiError, json_response, shortened
+from fleetsync_adapters.http_api.failures import ApiError, json_response, refused_item
 from fleetsync_adapters.http_api.host import Host
 from fleetsync_adapters.http_api.shapes import (
     BATCH_LIMIT,
@@ -20,13 +20,13 @@ from fleetsync_adapters.http_api.shapes import (
     batch_of,
     body_of,
     checked,
+    in_portions,
     one_or_many,
     read_json,
 )
 from fleetsync_adapters.http_api.views import robot_view
 
 _PENDING_MAX = 1_000_000
-_PORTION = 250  # a large batch is taken in portions: between them the engine's loop goes on
 
 
 def event_routes(host: Host) -> APIRouter:
@@ -86,18 +86,11 @@ async def _take(host: Host, items: list[Any]) -> tuple[dict[int, "asyncio.Future
     """Take what can be taken of a batch; says of the rest why not."""
     taken: dict[int, asyncio.Future[None]] = {}
     refused: list[dict[str, Any]] = []
-    for index, item in enumerate(items):
-        if index and index % _PORTION == 0:
-            await asyncio.sleep(0)
+    async for index, item in in_portions(items):
         try:
             event_id, future = _notify(host, checked(EVENT, item))
             taken[event_id] = future
         except (ApiError, FleetsyncError) as error:
             why = error.message if isinstance(error, ApiError) else str(error)
-            refused.append({"index": index, "robot": _robot_in(item), "why": why})
+            refused.append(refused_item(index, item.get("robot") if isinstance(item, dict) else None, why))
     return taken, refused
-
-
-def _robot_in(item: Any) -> str:
-    robot = item.get("robot") if isinstance(item, dict) else None
-    return shortened(robot) if isinstance(robot, str) else ""

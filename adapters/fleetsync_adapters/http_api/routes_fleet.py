@@ -9,7 +9,7 @@ from starlette.responses import Response
 from fleetsync.errors import FleetsyncError
 from fleetsync.model import Account, Phase
 from fleetsync_adapters.http_api import metrics
-from fleetsync_adapters.http_api.failures import ApiError, json_response, shortened
+from fleetsync_adapters.http_api.failures import ApiError, json_response, refused_item, shortened
 from fleetsync_adapters.http_api.host import Host
 from fleetsync_adapters.http_api.shapes import (
     BUDGET,
@@ -25,6 +25,7 @@ from fleetsync_adapters.http_api.shapes import (
     batch_of,
     body_of,
     checked,
+    in_portions,
     one_or_many,
     read_json,
 )
@@ -60,13 +61,11 @@ def _robot_routes(router: APIRouter, host: Host) -> None:
             return json_response({"added": 1, "ids": [_add(host, given)], "refused": []})
         added: list[str] = []
         refused: list[dict[str, Any]] = []
-        for index, item in enumerate(batch_of(given)):
+        async for index, item in in_portions(batch_of(given)):
             try:
                 added.append(_add(host, item))
             except ApiError as error:
-                named = item.get("id") if isinstance(item, dict) else None
-                refused.append({"index": index, "robot": shortened(named) if isinstance(named, str) else "",
-                                "why": error.message})
+                refused.append(refused_item(index, item.get("id") if isinstance(item, dict) else None, error.message))
         return json_response({"added": len(added), "ids": added, "refused": refused}, 207 if refused else 200)
 
     @router.get("/v1/robots/{robot:path}", summary="What is proven about a robot, from memory")
