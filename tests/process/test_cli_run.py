@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import resource
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 from tests.process.cli_support import (
     BTC,
+    COMMAND,
     ETH,
     Paper,
     cli,
@@ -17,6 +19,7 @@ from tests.process.cli_support import (
     paper_exchange,
     refused,
     started,
+    started_as,
     unknown,
     until,
 )
@@ -141,6 +144,19 @@ def test_a_run_ends_by_itself_when_its_time_is_over(tmp_path: Path, paper: Paper
         result = run.result()
         assert (result["mismatches"], result["robots"]) == (0, 2)
         assert result["calls"] == result["exchange"]["calls"] > 0
+
+
+def test_a_run_and_its_workers_may_open_more_files_than_a_shell_gives(tmp_path: Path, paper: Paper) -> None:
+    main, (_, hard) = paper.account(), resource.getrlimit(resource.RLIMIT_NOFILE)
+    fleet = fleet_file(tmp_path, paper.base_url, {"r1": BTC})
+    command = ["sh", "-c", 'ulimit -Sn 250; exec "$@"', "sh", *COMMAND, "run", str(fleet), "--db", "state.duckdb"]
+    with started_as(command, tmp_path, main.variables) as run:
+        engine = run.engine(tmp_path / "state.duckdb")
+        until(lambda: unknown(engine) == 0, "the robot proven")
+        for pid in (run.process.pid, *(row["pid"] for row in engine.status()["crew"])):
+            soft, same = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+            assert same == hard
+            assert soft == hard or soft in {65_536, 10_240}  # as many as this user may have, or as are ever needed
 
 
 def test_a_taken_port_is_told_before_anything_is_started(tmp_path: Path, paper: Paper) -> None:

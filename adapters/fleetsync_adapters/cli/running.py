@@ -10,6 +10,7 @@ from rich.console import Console
 
 from fleetsync.journal import Notice
 from fleetsync.units import ms_from_s
+from fleetsync_adapters.cli.descriptors import raise_descriptors
 from fleetsync_adapters.cli.plain import PlainFace
 from fleetsync_adapters.cli.privacy import keep_private
 from fleetsync_adapters.cli.run import DEMO_S, Face, RunOrder, run
@@ -20,6 +21,7 @@ from fleetsync_adapters.live_view import LiveFace
 def carry_out(order: RunOrder, *, as_json: bool, plain: bool) -> None:
     """Run, show it on the standard error stream, print the summary on the standard output."""
     keep_private(order)
+    raise_descriptors()
     face, root = _face(order, plain=plain), logging.getLogger()
     handlers = root.handlers
     if isinstance(face, LiveFace) and root.level > logging.DEBUG:  # a record written over the view would tear it
