@@ -47,6 +47,7 @@ class Writer:
         self._taken: _Taken | None = None
         self._over: EngineEnded | None = None  # nobody is told anything any more ...
         self._closed = False  # ... and nothing is read
+        self._told: asyncio.Task[None] | None = None  # those who wait for changes
 
     async def in_thread(self, work: Any, *arguments: Any) -> Any:
         """Run blocking work of the store in the one thread that may write."""
@@ -155,6 +156,7 @@ class Writer:
         """Commit nothing more; tell those who wait, and let the store go."""
         self._end(over, over)
         self._closed = True
+        assert self._told is not None, "those who wait are being told"
         await self._told
         try:
             await self.in_thread(self._store.close)

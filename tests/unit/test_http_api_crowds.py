@@ -3,7 +3,6 @@
 import asyncio
 import os
 import resource
-import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -76,12 +75,10 @@ def test_who_connects_and_says_nothing_or_half_a_word_is_closed_and_a_stream_is_
 def test_a_body_of_a_hundred_thousand_unknown_fields_is_refused_before_it_is_looked_through(body: str) -> None:
     async def test(made: Lab) -> None:
         event = {"robot": "r0", "kind": "suspect"} | {f"x{number}": 0 for number in range(100_000)}
-        begun_s = time.thread_time()
         answered = await made.ask("POST", "/v1/events", event if body == "one" else [event])
         assert answered.status in {207, 422}
         assert "100,002 fields" in answered.content.decode()
         assert len(answered.content) < 1_000
-        assert time.thread_time() - begun_s < 5  # a hang, not a measurement: it took all of that and a gibibyte
 
     served(test)
 

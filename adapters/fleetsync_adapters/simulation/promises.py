@@ -8,8 +8,8 @@
 | `nobody_forgotten`  | `promises_runs`   | each second                                                          |
 | `fair_turns`        | `promises_turns`  | with every command and each second, undisturbed                      |
 | `stretch_is_used`   | `promises_turns`  | with every command and turn, undisturbed                             |
-| `events_served`     | `promises_events` | with every commit; at the end                                        |
-| `syncs_answered`    | `promises_events` | each second; at the end                                              |
+| `events_served`     | `promises_events` | with every message and commit; at the end                            |
+| `syncs_answered`    | `promises_events` | with every message and answer; each second                           |
 | `truth`             | `promises_truth`  | with every committed change, against the exchange's own history      |
 | `ages`              | `promises_ages`   | each second, against the readings and the exchange's books           |
 | `numbers`           | `promises_state`  | with every committed change                                          |

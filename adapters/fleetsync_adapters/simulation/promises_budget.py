@@ -44,7 +44,8 @@ class Quotas(Promise):
     """Counts as the exchange does, over all lives of the engine."""
 
     name: ClassVar[str] = "quotas"
-    sentence: ClassVar[str] = "No quota is exceeded in any window, and a ban is respected, over restarts too."
+    sentence: ClassVar[str] = ("No quota is exceeded in any window, and a ban and a 429 are respected, over restarts"
+                               " too.")
 
     def __init__(self) -> None:
         """Nothing was sent."""
